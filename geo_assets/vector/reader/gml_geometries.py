@@ -27,6 +27,8 @@ _UNKNOWN = frozenset({
 })  # fmt: skip
 _PATCHES = frozenset({"BSplineSurface", "Cone", "Cylinder", "Sphere"})
 
+_SUSPECTS = _UNKNOWN | _PATCHES
+
 _KINDS = ("curve", "geometry", "lineString", "point", "polygon", "solid", "surface")
 
 #: Properties of a geometry that hold a part of it; others are about it, or about topology.
@@ -35,6 +37,11 @@ _PARTS = frozenset({
     "patches", "pointProperty", "pointRep", "polygonPatches", "polygonProperty", "segments", "trianglePatches",
     *(f"{kind}Member" for kind in _KINDS), *(f"{kind}Members" for kind in _KINDS),
 })  # fmt: skip
+
+
+def may_be_at_fault(local: str, attributes: Mapping[str, str]) -> bool:
+    """Whether `fault_of` may say something of an element, by its name without namespace."""
+    return local in _SUSPECTS or _HREF in attributes
 
 
 def fault_of(tags: Sequence[str], attributes: Mapping[str, str]) -> str | None:

@@ -32,6 +32,10 @@ _BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
 #: Elements of a placemark that GDAL does not read.
 _UNREAD = frozenset({"AddressDetails", "address", "phoneNumber"})
 
+#: Elements that `KmlLook.start` and `KmlLook.end` take; to be asked for all others takes longer than to parse them.
+STARTS = _CONTAINERS | _UNREAD | {"LinearRing", "SimpleField", "Data", "SchemaData"}
+ENDS = _CONTAINERS | TIMES | {"LinearRing"}
+
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _NAME = re.compile(rb"<[^\s/>]+")
 _RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")
@@ -89,7 +93,7 @@ class KmlLook:
         self._containers: list[_Container] = []
 
     def start(self, path: Sequence[str], attributes: Mapping[str, str]) -> None:
-        """An element begins.
+        """An element of `STARTS` begins.
 
         Args:
             path: its name, and before it those of the elements that it is in, without namespaces.
@@ -112,7 +116,7 @@ class KmlLook:
             self.seen.unloaded[local] = None
 
     def end(self, path: Sequence[str], text: str | None) -> None:
-        """An element ends. GDAL makes columns of values without a schema only where no other has one.
+        """An element of `ENDS` ends. GDAL makes columns of values without a schema only where no other has one.
 
         Args:
             path: as of `start`.

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
-from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of
-from geo_assets.vector.reader.kml_schemas import TIMES, KmlLook, KmlText
+from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of, may_be_at_fault
+from geo_assets.vector.reader.kml_schemas import ENDS, STARTS, TIMES, KmlLook, KmlText
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
 #: Elements whose text is coordinates, and those of GPX that have them as attributes.
@@ -27,6 +27,7 @@ _NAMESPACES = (
     "http://earth.google.com/kml",
     "http://www.google.com/kml",
 )
+_TEXTS = _COORDINATES | TIMES
 _GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
 
 #: Elements that contain features in GML, at the root's first level.
@@ -38,6 +39,9 @@ _BELOW_POINTS = 5
 
 #: A letter that is not part of an exponent. A GML may define its own separator of numbers.
 _NO_NUMBER = re.compile(r"[^\W\d_eE]")
+
+#: All characters of numbers and of what separates them.
+_OF_NUMBERS = b"0123456789+-.eE, \t\r\n"
 
 _SHOWN = 3
 
@@ -87,6 +91,7 @@ class _Look:
         self.kml: KmlLook | None = None
         self.faults: list[tuple[int, str]] = []
         self.count = 0
+        self._locals: dict[str, str] = {}  # names without namespace, by tag
         self._path: list[str] = []
         self._tags: list[str] = []  # the same with namespaces
         self._text: list[str] | None = None
@@ -94,43 +99,47 @@ class _Look:
         self._is_leaf = False
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        namespace, _, local = tag.rpartition(" ")
+        local = self._locals.get(tag) or self._locals.setdefault(tag, tag.rpartition(" ")[2])
         self._path.append(local)
         self._tags.append(tag)
         self._is_leaf = True
-        if len(self._path) == 1 and local == "kml":
+        depth = len(self._path)
+        if depth == 1 and local == "kml":
             self.kml = KmlLook(self.parser)
         if self.kml:
-            self.kml.start(self._path, attributes)
-        elif len(self._path) == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
+            if local in STARTS:
+                self.kml.start(self._path, attributes)
+        elif depth == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
             self.features[local] += 1
-        elif len(self._path) > _FEATURE_DEPTH and self._path[1] in _MEMBERS:
+        elif may_be_at_fault(local, attributes) and depth > _FEATURE_DEPTH and self._path[1] in _MEMBERS:
             self._look_for_unread(attributes)
-        if (local in _COORDINATES and (namespace.startswith(_NAMESPACES) or (not namespace and self.kml))) or (
-            local in TIMES and self.kml
-        ):
-            self._listen()
+        if local in _TEXTS and self._counts(tag, local):
+            self._text, self._depth = [], depth
+            self.parser.CharacterDataHandler = self._text.append
         elif local in _GPX_POINTS and self._path[0] == "gpx":
             for axis in ("lat", "lon"):
                 if not _is_number(attributes.get(axis, "")):
                     self._fault(attributes.get(axis, f"no {axis}"))
 
-    def _listen(self) -> None:
-        self._text, self._depth = [], len(self._path)
-        self.parser.CharacterDataHandler = self._text.append
+    def _counts(self, tag: str, local: str) -> bool:
+        """Whether the text of an element is coordinates, or a time of a KML."""
+        if local in TIMES:
+            return self.kml is not None
+        return tag.startswith(_NAMESPACES) or (tag == local and self.kml is not None)
 
     def _end(self, _: str) -> None:
-        text = None
+        text, local = None, self._path[-1]
         if self._text is not None and len(self._path) == self._depth:
             text = "".join(self._text)
             self._text = None
             self.parser.CharacterDataHandler = None
-            if self._path[-1] in _COORDINATES and _NO_NUMBER.search(text):
+            if local in _COORDINATES and _has_words(text):
                 self._fault(next(word for word in text.split() if _NO_NUMBER.search(word)))
         if self.kml:
-            self.kml.end(self._path, text)
+            if local in ENDS:
+                self.kml.end(self._path, text)
         elif self._is_leaf and self._is_extension() and len(self.unloaded) < _MOST_NAMES:
-            self.unloaded[self._path[-1]] = None
+            self.unloaded[local] = None
         self._is_leaf = False
         self._path.pop()
         self._tags.pop()
@@ -155,6 +164,11 @@ class _Look:
         self.count += 1
         if len(self.faults) < _SHOWN:
             self.faults.append((self.parser.CurrentLineNumber, text[:40]))
+
+
+def _has_words(text: str) -> bool:
+    """Whether coordinates hold what is no number; most hold nothing but their characters, which is soon seen."""
+    return bool(text.encode().translate(None, _OF_NUMBERS)) and _NO_NUMBER.search(text) is not None
 
 
 def _is_number(text: str) -> bool:

@@ -9,14 +9,19 @@ from pathlib import Path
 from xml.parsers import expat
 
 
+#: Bytes of text that are handed over at once.
+_BUFFER = 1 << 16
+
+
 def new_parser(*, namespaces: bool = False) -> expat.XMLParserType:
-    """Return a parser that hands over text in one piece, and refuses entities, which can make gigabytes of a line.
+    """Return a parser that hands over text in few pieces, and refuses entities, which can make gigabytes of a line.
 
     Args:
         namespaces: tags begin with their namespace and a blank, if they have one.
     """
     parser = expat.ParserCreate(namespace_separator=" ") if namespaces else expat.ParserCreate()
     parser.buffer_text = True
+    parser.buffer_size = _BUFFER
     parser.EntityDeclHandler = _no_entities
     return parser
 
