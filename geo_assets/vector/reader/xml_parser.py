@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from xml.parsers import expat
 
-
 #: Bytes of text that are handed over at once.
 _BUFFER = 1 << 16
 
