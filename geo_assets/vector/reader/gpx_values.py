@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,9 +91,15 @@ def _odd_texts(path: Path, element: str, wires: tuple[tuple[str, str], ...]) -> 
     GDAL.
     """
     look = _Look(element, dict(wires))
-    if not parsed(look.parser, path):
+    if not _has(path, element) or not parsed(look.parser, path):
         return {}
     return {name: odd for name, odd in look.odd.items() if odd}
+
+
+def _has(path: Path, element: str) -> bool:
+    """Whether a file holds the name of an element: of the five layers of a GPX, most are empty."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+        return text.find(element.encode()) >= 0
 
 
 class _Look:
