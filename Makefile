@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis drill faults-list renew bench bench-gate bench-raster bench-large bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
+.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis drill faults-list renew bench bench-gate bench-raster bench-large bench-many bench-mixed bench-eta bench-fair bench-vector bench-formats bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -95,7 +95,7 @@ renew:  ## write again what tests compare: docs/reference, the snapshot of the d
 
 bench:  ## all benchmarks, one after the other: some hours; then their charts, and the page that leads to them
 	@failed=
-	for each in raster large vector many mixed eta fair stac page intake celery scale soak; do $(MAKE) bench-$$each || failed+=" $$each"; done
+	for each in raster large vector formats many mixed eta fair stac page intake celery scale soak; do $(MAKE) bench-$$each || failed+=" $$each"; done
 	$(RUN) python -m benchmarks.pages --together
 	[[ -z $$failed ]] || { echo "missed:$$failed" >&2; exit 1; }
 
@@ -160,3 +160,7 @@ bench-soak: ## 2,000 small jobs: memory of each process, what stays, that retent
 bench-vector: ## vector load against ogr2ogr, geopandas and the COPY floor; about 15 minutes
 	@$(RUN) python -m benchmarks.vector
 	echo "bench-vector: $$((SECONDS - step)) s"
+
+bench-formats: ## the same polygons in ten vector formats against ogr2ogr; about five minutes
+	@$(RUN) python -m benchmarks.formats
+	echo "bench-formats: $$((SECONDS - step)) s"

@@ -285,7 +285,7 @@ def report(results: dict[str, list[Run]], chosen: argparse.Namespace) -> str:
             f"{chosen.rows:,} polygons with ten typed columns in a GeoPackage, to a table with primary key, GiST index"
             " and ANALYZE."
         ),
-        f"Medians of {chosen.rounds} interleaved rounds; {_machine()}. `make bench-vector` makes this page.",
+        f"Medians of {chosen.rounds} interleaved rounds; {machine()}. `make bench-vector` makes this page.",
         "",
         "## Invented shapes",
         "",
@@ -333,7 +333,8 @@ def _table(results: dict[str, list[Run]], medians: dict[str, Run], names: Sequen
         )
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Where it is measured, and with which ogr2ogr."""
     versions = subprocess.run(["ogr2ogr", "--version"], capture_output=True, text=True, check=False).stdout.split(",")[
         0
     ]

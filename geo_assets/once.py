@@ -17,8 +17,8 @@ T = TypeVar("T")
 A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Answers about files that are remembered: a GPX has five layers.
-_OF_FILES = 8
+#: Answers about files that are remembered: of the members of an archive, and the layers of each.
+_OF_FILES = 32
 
 
 class made_once(Generic[T]):  # noqa: N801 - it reads like `property`

@@ -210,3 +210,18 @@ def test_a_geometry_that_cannot_be_read_before_any_that_can_is_rejected_alone(ro
     _, sent, report = rows('id,wkt\n1,unknown\n2,"POINT(1 2)"\n', source_crs="EPSG:4326")
     assert report.rejected == {NOT_WKT: 1}
     assert [row["id"] for row in sent] == [2]
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "place"),
+    [
+        ("gps_lon,lat,lon,gps_lat", "1,2,3,4", (3, 2)),
+        ("lat_dd,lat_deg,long,lat", "1,2,3,4", (3, 4)),
+        ("point_x,x,y,point_y", "1,2,3,4", (2, 3)),
+        ("lat_dd,lon_deg,lon_dd", "1,2,3", (3, 1)),
+        ("lon_wgs84,lat", "1,2", (1, 2)),
+    ],
+)
+def test_x_and_y_are_of_one_kind_of_name_where_there_are_several(rows, header, values, place):
+    _, sent, _ = rows(f"{header}\n{values}\n", source_crs="EPSG:4326")
+    assert shapely.get_coordinates(shapely.from_wkb(sent[0]["geom"])).tolist() == [list(place)]

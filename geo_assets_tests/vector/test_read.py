@@ -3,6 +3,7 @@ import gc
 import json
 import shutil
 import sqlite3
+import tracemalloc
 import warnings
 import zipfile
 
@@ -598,3 +599,67 @@ def test_a_geojson_says_the_same_however_it_is_written(tmp_path, private, look, 
     assert shapes[:2] == [polygon, None]
     assert shapes[5:] == [polygon] * 4
     assert sum(report.rejected.values()) == 3
+
+
+HERE = '{"type": "Point", "coordinates": [1, 2]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (f'{{"type": "FeatureCollection", "geometry": {HERE}, "features": [{HERE}, {HERE}]}}', 2),
+        (f'{{"type": "FeatureCollection", "geometry": {HERE}, "features": []}}', "has no feature"),
+        (f'{{"type": "Foo", "geometry": {HERE}}}', "is JSON, but not GeoJSON"),
+        (f'{{"geometry": {HERE}}}', "is JSON, but not GeoJSON"),
+        (f'{{"type": "FeatureCollection", "features": [{{"type": ["a"], "geometry": {HERE}}}]}}', 1),
+        (
+            '{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [01, 2]}}',
+            "at character 85",
+        ),
+        (
+            '{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [1,\x0b2]}}',
+            "at character 86",
+        ),
+        (
+            '{"type": "Feature", "geometry": {"type": "Point", "coordinates": ' + 100_000 * "[" + "}}",
+            "nested too deeply",
+        ),
+        (
+            '{"type": "Feature", "properties": {"a": ' + 2100 * "[" + 2100 * "]" + f'}}, "geometry": {HERE}}}',
+            "nested 2,000",
+        ),
+    ],
+)
+def test_json_that_is_nearly_a_feature_is_what_it_is(tmp_path, look, text, outcome):
+    path = tmp_path / "a.geojson"
+    path.write_text(text)
+    if isinstance(outcome, int):
+        assert look(path).layers[0].feature_count == outcome
+    else:
+        with pytest.raises(GeoAssetsError, match=outcome):
+            look(path)
+
+
+@pytest.mark.parametrize("ring", [[[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [0, 1]]])
+@pytest.mark.parametrize("thorough", [True, False])
+def test_a_ring_of_a_geojson_that_is_not_closed_is_repaired_and_that_is_said(tmp_path, private, look, ring, thorough):
+    path = tmp_path / "a.geojson"
+    shapes = [{"type": "Polygon", "coordinates": [each]} for each in (ring, [[0, 0], [1, 0], [1, 1], [0, 0]])]
+    path.write_text(written([{"type": "Feature", "properties": {}, "geometry": g} for g in shapes], how="plain"))
+    (plan,) = look(path, thorough=thorough).layers
+    _, report = send(private(path), plan)
+    assert (report.found.repaired_by_reason if report.found else report.repaired) == {"Unclosed ring": 1}
+
+
+def test_a_part_of_a_geojson_is_held_whatever_its_properties_are(tmp_path, look):
+    path = tmp_path / "a.geojson"
+    values = list(range(1000))
+    feature = {"type": "Feature", "properties": {"v": values}, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+    path.write_text(written([feature] * 15_000, how="lines"))
+    tracemalloc.start()
+    try:
+        look(path)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < 250e6

@@ -189,6 +189,7 @@ DECLARED = '<SchemaData schemaUrl="#s"><SimpleData name="i">1</SimpleData></Sche
 OTHER = '<Data name="%s"><value>01</value></Data>'
 EXTENDED = "<Placemark><ExtendedData>%s</ExtendedData><Point><coordinates>1,2</coordinates></Point></Placemark>"
 SCHEMA = '<Schema name="s" id="s"><SimpleField name="i" type="int"/></Schema>'
+HEART = '<e:hr xmlns:e="http://e">120</e:hr>'
 TRACK = '<trk><trkseg><trkpt lat="2" lon="1"><extensions>%s</extensions></trkpt><trkpt lat="3" lon="1"/></trkseg></trk>'
 
 
@@ -204,7 +205,7 @@ TRACK = '<trk><trkseg><trkpt lat="2" lon="1"><extensions>%s</extensions></trkpt>
 def test_values_that_gdal_makes_no_column_of_are_named(tmp_path, look, name, text, said):
     path = tmp_path / name
     path.write_text(text)
-    assert f"{name} has values that become no column: {said}" in look(path).layers[0].warnings
+    assert f"{name} has values that become no column: {said}" in look(path).warnings
 
 
 @pytest.mark.parametrize(
@@ -213,13 +214,25 @@ def test_values_that_gdal_makes_no_column_of_are_named(tmp_path, look, name, tex
         ("a.kml", KML % (SCHEMA + EXTENDED % DECLARED)),
         ("a.kml", KML % (EXTENDED % (OTHER % "a") + EXTENDED % (OTHER % "b"))),
         ("a.kml", KML % (SCHEMA + f"<Folder>{EXTENDED % DECLARED}</Folder><Folder>{EXTENDED % (OTHER % 'a')}</Folder>")),
+        ("a.kml", KML % (f"<Folder>{EXTENDED % (OTHER % 'i')}{EXTENDED % DECLARED}</Folder>" + SCHEMA)),
+        ("a.kml", KML % (EXTENDED % (OTHER % "zz") + EXTENDED % DECLARED)),
         ("a.gpx", GPX % '<wpt lat="2" lon="1"><extensions><e:hr xmlns:e="http://e">1</e:hr></extensions></wpt>'),
+        ("a.gpx", GPX % (TRACK % HEART).replace("<trkseg>", f"<extensions>{HEART}</extensions><trkseg>")),
     ],
 )  # fmt: skip
 def test_values_that_become_columns_are_not_named(tmp_path, look, name, text):
     path = tmp_path / name
     path.write_text(text)
-    assert not [said for plan in look(path).layers for said in plan.warnings if "become no column" in said]
+    assert not [said for said in look(path).warnings if "become no column" in said]
+
+
+def test_a_year_beside_times_with_a_zone_is_its_beginning_in_utc(tmp_path, load, db):
+    path = tmp_path / "a.kml"
+    span = "<Placemark><TimeSpan><end>%s</end></TimeSpan><Point><coordinates>1,2</coordinates></Point></Placemark>"
+    path.write_text(KML % (span % "2001" + span % "2001-06-07T10:00:00+02:00"))
+    loaded = load(path, "kml_zoned_years")
+    found = db.rows("select to_char(end_ at time zone 'utc', 'YYYY-MM-DD HH24') from {t} order by gid", t=loaded.table)
+    assert found == [("2001-01-01 00",), ("2001-06-07 08",)]
 
 
 @pytest.mark.parametrize("text", ["2024", " 2024 \n", "2024-01", "2024-01-01"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.crs import parse_file_crs
-from geo_assets.vector.reader.geojson_wkb import COLLECTION, DEPTHS
+from geo_assets.vector.reader.geojson_wkb import COLLECTION, is_geometry
 
 #: RFC 7946: longitude and latitude on WGS 84, unless an older file declares another CRS.
 _DEFAULT_CRS = "EPSG:4326"
@@ -44,8 +44,7 @@ class DeclaredCrs:
         """
         if not isinstance(feature, dict):
             return False
-        bare = feature.get("type") in DEPTHS or feature.get("type") == COLLECTION
-        geometry = feature if bare else feature.get("geometry")
+        geometry = feature if is_geometry(feature) else feature.get("geometry")
         return isinstance(geometry, dict) and self._geometry(geometry, feature.get("crs"))
 
     def say(self, crs: Any) -> None:

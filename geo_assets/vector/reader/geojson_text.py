@@ -26,23 +26,16 @@ from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.geojson_columns import Schema, properties_of, scalar
 from geo_assets.vector.reader.geojson_crs import DeclaredCrs
-from geo_assets.vector.reader.geojson_wkb import (
-    COLLECTION,
-    DEPTHS,
-    BadGeometryError,
-    kind_of_text,
-    to_wkb,
-    wkb_of_texts,
-)
-from geo_assets.vector.reader.json_text import Window
+from geo_assets.vector.reader.geojson_wkb import BadGeometryError, is_geometry, kind_of_text, to_wkb, wkb_of_texts
+from geo_assets.vector.reader.json_text import Element, Window
 from geo_assets.vector.reader.sqlite_values import Scan
 from geo_assets.vector.reader.wkb import Headers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Most bytes of WKB of the rows that are held at once.
-_MOST_BYTES = 32 * 1024**2
+#: Characters of text after which the rows that are held are enough; two more such parts are in work.
+_MOST_CHARACTERS = 16 * 1024**2
 
 #: Bytes that say how long some rows are.
 _LENGTH = 8
@@ -58,33 +51,27 @@ class Rows:
     properties: list[dict[str, Any]] = field(default_factory=list)
     wkb: list[bytes | None] = field(default_factory=list)
     faults: dict[int, str] = field(default_factory=dict)  # what is wrong with a geometry, by row
-    _texts: dict[int, str] = field(default_factory=dict)  # geometries that are not yet parsed, by row
+    _texts: dict[int, Element] = field(default_factory=dict)  # whose geometries are not yet parsed, by row
 
     def __len__(self) -> int:
         return len(self.wkb)
 
-    def add(self, feature: Any, geometry: str | None) -> int:
-        """Add whatever is in the place of a feature; return the bytes of its geometry, roughly.
-
-        Args:
-            feature: as parsed.
-            geometry: its geometry, as text, where that is not parsed.
-        """
-        bare = isinstance(feature, dict) and (feature.get("type") in DEPTHS or feature.get("type") == COLLECTION)
+    def add(self, element: Element) -> None:
+        """Add whatever is in the place of a feature."""
+        feature, row = element.value, len(self)
+        bare = is_geometry(feature)
         if not isinstance(feature, dict) or (
             not bare and feature.get("type") != "Feature" and "geometry" not in feature
         ):
             self._add(None, {})
-            self.faults[len(self) - 1] = NO_FEATURE
-            return 0
+            self.faults[row] = NO_FEATURE
+            return
         self._add(None if bare else scalar(feature.get("id")), properties_of(feature))
-        if geometry is not None:
-            self._texts[len(self) - 1] = geometry
-            return 2 * len(geometry)
-        found = feature if bare else feature.get("geometry")
-        if found is not None:
-            self._place(len(self) - 1, found)
-        return len(self.wkb[-1] or b"")
+        geometry = feature if bare else feature.get("geometry")
+        if element.geometry is not None:
+            self._texts[row] = element
+        elif geometry is not None:
+            self._place(row, geometry)
 
     def _add(self, ident: Any, properties: dict[str, Any]) -> None:
         self.idents.append(ident)
@@ -99,16 +86,23 @@ class Rows:
         except OverflowError:
             self.faults[row] = "coordinates are not finite numbers"
 
-    def parse_geometries(self) -> None:
-        """Make WKB of the geometries that are text."""
+    def parse_geometries(self, name: str) -> None:
+        """Make WKB of the geometries that are text.
+
+        Args:
+            name: of the file, in messages.
+
+        Raises:
+            GeoAssetsError: UNREADABLE, one is no JSON.
+        """
         kinds: dict[str, list[int]] = {}
-        for row, text in self._texts.items():
-            kinds.setdefault(kind_of_text(text), []).append(row)
+        for row, element in self._texts.items():
+            kinds.setdefault(kind_of_text(element.geometry or ""), []).append(row)
         for kind, rows in kinds.items():
-            texts = [self._texts[row] for row in rows]
-            if (made := wkb_of_texts(kind, texts)) is None:
-                for row, text in zip(rows, texts, strict=True):
-                    self._place(row, json.loads(text))
+            made = wkb_of_texts(kind, [self._texts[row].geometry or "" for row in rows])
+            if made is None:
+                for row in rows:
+                    self._place(row, _parsed_alone(self._texts[row], name))
             else:
                 for row, wkb in zip(rows, made, strict=True):
                     self.wkb[row] = wkb
@@ -121,9 +115,20 @@ class Rows:
 
         return pa.array(self.wkb, pa.binary())
 
-    def write(self, file: IO[bytes]) -> None:
-        """Write the rows behind others."""
-        body = marshal.dumps((self.idents, self.properties, self.wkb, self.faults))
+    def write(self, file: IO[bytes], name: str) -> None:
+        """Write the rows behind others.
+
+        Args:
+            file: to write to.
+            name: of the source, in messages.
+
+        Raises:
+            GeoAssetsError: UNREADABLE, a property is nested too deeply.
+        """
+        try:
+            body = marshal.dumps((self.idents, self.properties, self.wkb, self.faults))
+        except ValueError as error:
+            raise GeoAssetsError("UNREADABLE", f"{name} has a property that is nested 2,000 deep") from error
         file.write(len(body).to_bytes(_LENGTH, "little"))
         file.write(body)
 
@@ -135,6 +140,17 @@ class Rows:
             return None
         body = file.read(int.from_bytes(length, "little"))
         return cls(*marshal.loads(body))  # noqa: S302 - this process wrote it
+
+
+def _parsed_alone(element: Element, name: str) -> Any:
+    try:
+        return json.loads(element.geometry or "")
+    except (ValueError, RecursionError) as error:  # ValueError: also thousands of digits
+        what = error.msg if isinstance(error, json.JSONDecodeError) else f"nested too deeply ({type(error).__name__})"
+        place = element.place + getattr(error, "pos", 0)
+        raise GeoAssetsError(
+            "UNREADABLE", f"{name} is not readable as GeoJSON: {what[:80]} at character {place:,}"
+        ) from error
 
 
 class Alike:
@@ -221,28 +237,24 @@ def parsed(path: Path, name: str, encoding: str) -> Parsed:
 
 
 def _parse(path: Path, name: str, encoding: str) -> Parsed:
+    found = Parsed(path.with_name(f"{path.name}.{encoding}.rows"))
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        found = Parsed(Path(file.name))
         try:
-            _write_all(_in_parts(_features(path, name, encoding, found.declared)), found, file)
-        except BaseException as error:
-            found.file.unlink()
-            if isinstance(error, json.JSONDecodeError):
-                told = f"{name} is not readable as GeoJSON: a geometry is no JSON ({error.msg[:80]})"
-                raise GeoAssetsError("UNREADABLE", told) from error
-            if isinstance(error, ValueError):  # of marshal
-                raise GeoAssetsError("UNREADABLE", f"{name} has a property that is nested too deeply") from error
+            _write_all(_in_parts(_elements(path, name, encoding, found.declared)), found, file, name)
+            Path(file.name).replace(found.file)
+        except BaseException:
+            Path(file.name).unlink()
             raise
     return found
 
 
-def _write_all(parts: Iterator[Rows], found: Parsed, file: IO[bytes]) -> None:
+def _write_all(parts: Iterator[Rows], found: Parsed, file: IO[bytes], name: str) -> None:
     """Write all rows; the geometries of some are parsed while the next are read."""
 
     def take(rows: Rows) -> None:
-        rows.parse_geometries()
+        rows.parse_geometries(name)
         found.add(rows)
-        rows.write(file)
+        rows.write(file, name)
 
     with ThreadPoolExecutor(1, thread_name_prefix="geojson") as worker:
         before: Future[None] | None = None
@@ -257,28 +269,26 @@ def _write_all(parts: Iterator[Rows], found: Parsed, file: IO[bytes]) -> None:
 _remembered = remembered_of_file(_parse)  # it is asked for when the file is inspected, and when it is loaded
 
 
-def _in_parts(features: Iterator[tuple[Any, str | None]]) -> Iterator[Rows]:
+def _in_parts(elements: Iterator[Element]) -> Iterator[Rows]:
     rows, size = Rows(), 0
-    for feature, geometry in features:
-        size += rows.add(feature, geometry)
-        if len(rows) == BATCH_ROWS or size > _MOST_BYTES:
+    for element in elements:
+        rows.add(element)
+        size += element.length
+        if len(rows) == BATCH_ROWS or size > _MOST_CHARACTERS:
             yield rows
             rows, size = Rows(), 0
     if len(rows):
         yield rows
 
 
-def _features(path: Path, name: str, encoding: str, declared: DeclaredCrs) -> Iterator[tuple[Any, str | None]]:
-    """Yield everything that is in the place of a feature, each parsed separately, and its geometry where that is still
-    text.
-    """
+def _elements(path: Path, name: str, encoding: str, declared: DeclaredCrs) -> Iterator[Element]:
+    """Yield everything that is in the place of a feature."""
     with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
         window = Window(file, name)
         found = inherits = False
         while window.next_character(skip="\x1e"):
             found = True
-            feature = window.feature()
-            if feature is not None:
+            if (feature := window.feature()) is not None:
                 inherits = True
                 yield feature
             else:
@@ -289,18 +299,19 @@ def _features(path: Path, name: str, encoding: str, declared: DeclaredCrs) -> It
             declared.say_nothing()
 
 
-def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[tuple[Any, str | None]]:
+def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[Element]:
     """Read one object of the text: a collection, whose features are yielded one by one, a feature or a geometry."""
     if window.next_character() != "{":
         raise window.fault("an object is expected")
     members: dict[str, Any] = {}
+    begin = window.place
     collection = inherits = False
     for key in window.keys():  # noqa: SIM118 - a generator that moves on
         if key == "features" and window.next_character() == "[":
             collection = True
-            for feature, geometry in window.features():
-                inherits |= geometry is not None or declared.add(feature)
-                yield feature, geometry
+            for element in window.features():
+                inherits |= element.geometry is not None or declared.add(element.value)
+                yield element
         else:
             members[key] = window.value()
     inherits |= not collection and declared.add(members)
@@ -309,8 +320,8 @@ def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[tupl
     elif inherits:
         declared.say_nothing()
     kind = members.get("type")
-    if collection and kind in {"FeatureCollection", None}:
+    if collection and (kind is None or kind == "FeatureCollection"):
         return
-    if collection or not (kind == "Feature" or kind in DEPTHS or kind == COLLECTION):
+    if collection or not (kind == "Feature" or is_geometry(members)):
         raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is JSON, but not GeoJSON (its type is {str(kind)[:40]!r})")
-    yield members, None
+    yield Element(members, window.place - begin)

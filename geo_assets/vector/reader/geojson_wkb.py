@@ -1,6 +1,7 @@
 """WKB of GeoJSON geometries.
 
-Here: one geometry, checked, as ISO WKB, or what is wrong with it; many at once, without a look at each. Not here: repair and rejection (`geometry.py`).
+Here: one geometry, checked, as ISO WKB, or what is wrong with it; many at once, without a look at each. Not here:
+repair and rejection (`geometry.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "P
 _CODES = {"Point": 1, "LineString": 2, "Polygon": 3, "MultiPoint": 4, "MultiLineString": 5, "MultiPolygon": 6}
 COLLECTION = "GeometryCollection"
 _DEEPEST_COLLECTION = 32
+_LEAST_OF_RING = 4
 
 _TYPE = re.compile(r'"type"\s*:\s*"(\w+)"')
 
@@ -32,6 +34,12 @@ TOO_SHORT = "a position with fewer than two coordinates"
 
 class BadGeometryError(ValueError):
     """What is wrong with a geometry."""
+
+
+def is_geometry(value: Any) -> bool:
+    """Whether JSON is a geometry, by its type."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return isinstance(kind, str) and (kind in DEPTHS or kind == COLLECTION)
 
 
 def to_wkb(geometry: Any, depth: int = 0) -> bytes:
@@ -48,7 +56,7 @@ def to_wkb(geometry: Any, depth: int = 0) -> bytes:
         if not isinstance(members, list):
             raise BadGeometryError(BADLY_NESTED)
         return struct.pack("<BII", 1, 7, len(members)) + b"".join(to_wkb(member, depth + 1) for member in members)
-    if kind not in DEPTHS:
+    if not isinstance(kind, str) or kind not in DEPTHS:
         raise BadGeometryError(f"unknown geometry type {str(kind)[:30]!r}")
     if (quick := _quick(kind, geometry.get("coordinates"))) is not None:
         return quick
@@ -76,7 +84,7 @@ def wkb_of_texts(kind: str, texts: Sequence[str]) -> list[bytes] | None:
     for _ in range(DEPTHS[kind] + 1):
         nested = pa.list_(nested)
     try:
-        lines = "\n".join(" ".join(text.splitlines()) for text in texts).encode()
+        lines = "\n".join(text.replace("\n", " ").replace("\r", " ") for text in texts).encode()
         table = arrow_json.read_json(
             pa.BufferReader(lines),
             read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
@@ -85,7 +93,7 @@ def wkb_of_texts(kind: str, texts: Sequence[str]) -> list[bytes] | None:
             ),
         )
         parts = _nested(table["coordinates"].combine_chunks(), DEPTHS[kind], len(texts))
-        if parts is None:
+        if parts is None or (kind.endswith("Polygon") and not _are_closed(parts[0], parts[1][0])):
             return None
         code = shapely.GeometryType[kind.upper()]
         made: list[bytes] = shapely.to_wkb(shapely.from_ragged_array(code, *parts), flavor="iso").tolist()
@@ -112,6 +120,12 @@ def _nested(column: Any, depth: int, count: int) -> tuple[Any, Any] | None:
     ):
         return None
     return np.asarray(column).reshape(-1, width), tuple(reversed(offsets[:-1])) or None
+
+
+def _are_closed(positions: Any, rings: Any) -> bool:
+    """Whether rings end where they begin; GEOS would close others, and say nothing."""
+    first, last = positions[rings[:-1]], positions[rings[1:] - 1]
+    return bool((first == last).all() and (np.diff(rings) >= _LEAST_OF_RING).all())
 
 
 def _quick(kind: str, coordinates: Any) -> bytes | None:

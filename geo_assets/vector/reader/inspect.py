@@ -41,7 +41,7 @@ from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conversion import wire_type
 from geo_assets.vector.reader.filters import LayerFilter, Selection, chosen_columns, crs_of, filter_of
 from geo_assets.vector.reader.formats import Format
-from geo_assets.vector.reader.layers import foreign_layers, list_layers, open_layer, tile_tables
+from geo_assets.vector.reader.layers import foreign_layers, list_layers, open_layer, tile_tables, without_column
 from geo_assets.vector.reader.prj import said_by
 from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.sources import Dataset, prepare
@@ -127,6 +127,7 @@ class Inspection:
         self._source_crs = parse_code(request.source_crs) if request.source_crs else None
         self._target_crs = parse_code(request.target_crs) if request.target_crs else None
         self._seen: list[str] = []
+        self._names: set[str] = set()
         self._faults: list[GeoAssetsError] = []
         self.warnings: list[str] = []
         self.is_alone = False  # one layer is all that the source has: nothing goes on without it
@@ -164,7 +165,7 @@ class Inspection:
         """Yield the plans of a dataset's layers; one that cannot be read is left out with a warning."""
         self.warnings += [
             f"left out: layer {name[:63]!r} of {dataset.name} is {what}, not a table"
-            for name, what in self._foreign(dataset)
+            for name, what in foreign_layers(dataset).items()
         ]
         tiles, alone = tile_tables(dataset)
         self.warnings += [
@@ -184,6 +185,7 @@ class Inspection:
             self.leave_out(error)
             return
         self.is_alone = self.is_alone and len(refs) == 1
+        self._names.clear()
         for ref in refs:
             name = ref.layer or dataset.stem
             self._seen.append(name)
@@ -192,12 +194,11 @@ class Inspection:
                     yield from self._layer(ref)
                 except GeoAssetsError as error:
                     self.leave_out(error)
-
-    def _foreign(self, dataset: Dataset) -> list[tuple[str, str]]:
-        return [(name, dataset.left_out[name]) for name in foreign_layers(dataset)]
+        self.warnings += without_column(dataset, self._names) if self._request.layers is None else []
 
     def _layer(self, ref: LayerRef) -> Iterator[LayerPlan]:
         with open_layer(ref, attributes=self.options.attribute_tables) as layer:
+            self._names.update(layer.names)
             crs = crs_of(layer, self.options)
             layer_filter = filter_of(ref, layer, self.options)
             chosen_columns(self.options, layer.names, set(), ref.title)  # fails early, before anything is read

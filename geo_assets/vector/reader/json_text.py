@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from geo_assets.errors import GeoAssetsError
 
@@ -24,6 +24,15 @@ _GEOMETRY = re.compile(r'"geometry"\s*:\s*(\{[^{}]*\})')
 _REST, _MOST_MISSES = 4096, 100
 
 
+class Element(NamedTuple):
+    """What is in the place of a feature of GeoJSON."""
+
+    value: Any  # null in the place of its geometry, where that is text
+    length: int  # in characters
+    geometry: str | None = None
+    place: int = 0  # of the geometry in the text, in characters
+
+
 class Window:
     """A text that is read while it is parsed; no more of it is held than the current value."""
 
@@ -33,11 +42,15 @@ class Window:
         self._at = self._before = self._misses = 0
         self._decode = json.JSONDecoder().raw_decode
 
+    @property
+    def place(self) -> int:
+        """Where it is in the text, in characters."""
+        return self._before + self._at
+
     def fault(self, what: str) -> GeoAssetsError:
         """Return the error for this place in the text."""
-        place = self._before + self._at
         return GeoAssetsError(
-            "UNREADABLE", f"{self._name} is not readable as {self._kind}: {what} at character {place:,}"
+            "UNREADABLE", f"{self._name} is not readable as {self._kind}: {what} at character {self.place:,}"
         )
 
     def _more(self) -> bool:
@@ -76,15 +89,19 @@ class Window:
         for _ in self._items("]"):
             yield self.value()
 
-    def features(self) -> Iterator[tuple[Any, str | None]]:
+    def features(self) -> Iterator[Element]:
         """Yield the elements of the array that begins here, each as `feature` does, or whole."""
         for _ in self._items("]"):
-            found = self.feature()
-            yield found if found is not None else (self.value(), None)
+            yield self.feature() or self._whole()
 
-    def feature(self) -> tuple[dict[str, Any], str] | None:
-        """Return the feature of GeoJSON that begins here, null in the place of its geometry, and the text of that;
-        None, and nothing is read, where it is not as most are. Python would make a list of each position.
+    def _whole(self) -> Element:
+        begin = self.place
+        value = self.value()
+        return Element(value, self.place - begin)
+
+    def feature(self) -> Element | None:
+        """Return the feature that begins here, with its geometry as text; None, and nothing is read, where it is not as
+        most are. Python would make a list of each position.
         """
         if self._misses >= _MOST_MISSES:
             return None
@@ -93,7 +110,7 @@ class Window:
         self._misses = self._misses + 1 if found is None else 0
         return found
 
-    def _feature(self) -> tuple[dict[str, Any], str] | None:
+    def _feature(self) -> Element | None:
         match = _GEOMETRY.match(self._text, max(self._at, self._text.find('"geometry"', self._at)))
         if match is None:
             return None
@@ -106,13 +123,15 @@ class Window:
         if (
             after <= end  # another one's
             or not isinstance(value, dict)
+            or value.get("type") != "Feature"
             or value.get("geometry", 0) is not None
             or self._text.count('"geometry"', self._at, after) > 1
             or self._text.find('"crs"', self._at, after) >= 0
         ):
             return None
+        found = Element(value, after - self._at, match[1], self._before + begin)
         self._at = after
-        return value, match[1]
+        return found
 
     def _items(self, end: str) -> Iterator[None]:
         self._at += 1

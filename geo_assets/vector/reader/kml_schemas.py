@@ -1,8 +1,8 @@
 """What the text of a KML says that GDAL does not read as it is written, and a copy that it does.
 
-Here: the columns that it declares, lines that are rings, times that are years, values that no column has; a copy whose
-values GDAL delivers as text, as they are written, and whose closed lines it can write as WKB. Not here: the pass over
-the text (`xml_numbers.py`), making values of the text (`declared.py`).
+Here: the columns that it declares, lines that are rings, times that are years, values without a declaration; a copy
+whose values GDAL delivers as text, as they are written, and whose closed lines it can write as WKB. Not here: the pass
+over the text (`xml_numbers.py`), making values of the text (`declared.py`).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _WIRES = {
     "float": "float64", "double": "float64",
 }  # fmt: skip
 
-_CONTAINERS = frozenset({"kml", "Document", "Folder"})
 _BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
 
-#: Elements of a placemark that GDAL does not read.
-_UNREAD = frozenset({"AddressDetails", "address", "phoneNumber"})
+#: Elements of a placemark of which GDAL makes no column.
+UNREAD = frozenset({"AddressDetails", "address", "phoneNumber"})
 
 #: Elements that `KmlLook.start` and `KmlLook.end` take; to be asked for all others takes longer than to parse them.
-STARTS = _CONTAINERS | _UNREAD | {"LinearRing", "SimpleField", "Data", "SchemaData"}
-ENDS = _CONTAINERS | TIMES | {"LinearRing"}
+STARTS = UNREAD | {"LinearRing", "SimpleField", "Data"}
+ENDS = TIMES | {"LinearRing"}
 
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _NAME = re.compile(rb"<[^\s/>]+")
 _RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")
+_ZONE = re.compile(r"T.*(Z|[-+]\d\d:\d\d)\s*$")
 _YEAR = re.compile(rb"(?<!\d)\d{4}(?=\s*$)")
 
 #: Most bytes of one declaration, of a tag up to the end of its name, and before the end of a year.
@@ -64,8 +64,9 @@ class KmlText:
     fields: list[SimpleField] = field(default_factory=list)  # columns that it declares
     rings: list[int] = field(default_factory=list)  # where tags of rings begin that bound no polygon
     years: list[int] = field(default_factory=list)  # where times end that are a year, of which GDAL makes nothing
-    untyped: set[str] = field(default_factory=set)  # names of values that no schema declares: these are text
-    unloaded: dict[str, None] = field(default_factory=dict)  # names of values that become no column
+    zones: set[bool] = field(default_factory=set)  # whether its other times say their zone
+    untyped: dict[str, None] = field(default_factory=dict)  # names of values that no schema declares: these are text
+    unread: set[str] = field(default_factory=set)  # which of `UNREAD` it has
 
     @property
     def wants_a_copy(self) -> bool:
@@ -90,7 +91,6 @@ class KmlLook:
     def __init__(self, parser: expat.XMLParserType) -> None:
         self.seen = KmlText()
         self._parser = parser
-        self._containers: list[_Container] = []
 
     def start(self, path: Sequence[str], attributes: Mapping[str, str]) -> None:
         """An element of `STARTS` begins.
@@ -100,46 +100,30 @@ class KmlLook:
             attributes: its own.
         """
         local, parent = path[-1], path[-2] if len(path) > 1 else ""
-        if local in _CONTAINERS:
-            self._containers.append(_Container())
-        elif _is_line(local, parent):
+        if _is_line(local, parent):
             self.seen.rings.append(self._parser.CurrentByteIndex)
         elif (local, parent) == ("SimpleField", "Schema"):
             here = self._parser.CurrentByteIndex
             self.seen.fields.append(SimpleField(attributes.get("name", ""), attributes.get("type", ""), here))
         elif (local, parent) == ("Data", "ExtendedData") and len(self.seen.untyped) < _MOST_NAMES:
-            self.seen.untyped.add(attributes.get("name", ""))
-            self._containers[-1].untyped[attributes.get("name", "")] = None
-        elif local == "SchemaData":
-            self._containers[-1].has_schema = True
-        elif local in _UNREAD and parent == "Placemark":
-            self.seen.unloaded[local] = None
+            self.seen.untyped[attributes.get("name", "")] = None
+        elif local in UNREAD and parent == "Placemark":
+            self.seen.unread.add(local)
 
     def end(self, path: Sequence[str], text: str | None) -> None:
-        """An element of `ENDS` ends. GDAL makes columns of values without a schema only where no other has one.
+        """An element of `ENDS` ends.
 
         Args:
             path: as of `start`.
             text: of a time.
         """
         local, parent = path[-1], path[-2] if len(path) > 1 else ""
-        if local in _CONTAINERS:
-            container = self._containers.pop()
-            if container.has_schema:
-                known = {declared.name.lower() for declared in self.seen.fields}
-                self.seen.unloaded.update({name: None for name in container.untyped if name.lower() not in known})
-        elif _is_line(local, parent):
+        if _is_line(local, parent):
             self.seen.rings.append(self._parser.CurrentByteIndex)
-        elif text is not None and len(text.strip()) == 4 and text.strip().isdigit():
+        elif text is not None and len(text.strip()) == len("2024") and text.strip().isdigit():
             self.seen.years.append(self._parser.CurrentByteIndex)
-
-
-@dataclass(slots=True)
-class _Container:
-    """A document or a folder, of which GDAL makes a layer."""
-
-    has_schema: bool = False  # some values of its placemarks are declared
-    untyped: dict[str, None] = field(default_factory=dict)  # names of others
+        elif text is not None:
+            self.seen.zones.add(_ZONE.search(text) is not None)
 
 
 def _is_line(local: str, parent: str) -> bool:
@@ -149,7 +133,7 @@ def _is_line(local: str, parent: str) -> bool:
 
 def copy_for_gdal(path: Path, to: Path, text: KmlText) -> None:
     """Copy a KML with nothing in the place of the types of its columns, `LineString` in that of `LinearRing`, and with
-    months and days of its years.
+    the beginnings of its years.
 
     Args:
         path: the KML.
@@ -182,8 +166,9 @@ def _edits(source: BinaryIO, text: KmlText) -> Iterator[tuple[int, int, bytes]]:
         source.seek(offset)
         if match := _RING.match(source.read(_LONGEST_NAME)):
             yield offset + match.start(1), offset + match.end(1), b"LineString"
+    beginning = b"-01-01T00:00:00Z" if text.zones == {True} else b"-01-01"  # as the others are, of which it is one
     for offset in text.years:
         begin = max(0, offset - _LONGEST_YEAR)
         source.seek(begin)
         if match := _YEAR.search(source.read(offset - begin)):  # not of characters that are written as entities
-            yield begin + match.end(), begin + match.end(), b"-01-01"
+            yield begin + match.end(), begin + match.end(), beginning

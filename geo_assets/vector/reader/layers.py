@@ -8,9 +8,9 @@ is (`sources.py`).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
@@ -20,6 +20,7 @@ from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.sources import Dataset
 from geo_assets.vector.reader.sqlite_values import read_only
+from geo_assets.vector.reader.unpacking import listed
 
 #: GDAL ends a batch here (`ogr.py`). MiB.
 _LARGEST_FEATURE_MIB = 256
@@ -57,12 +58,27 @@ def list_layers(dataset: Dataset, *, attributes: bool = False) -> list[LayerRef]
         return [LayerRef(dataset, index, name if dataset.format in _MANY_LAYERS else None) for index, name in layers]
 
 
-def foreign_layers(dataset: Dataset) -> list[str]:
-    """Return layers that are SQL written by the dataset's author, which are not read."""
+def foreign_layers(dataset: Dataset) -> dict[str, str]:
+    """Return layers that are SQL written by the dataset's author, which are not read; what each is, by its name."""
     if not dataset.left_out:
-        return []
+        return {}
     with reading(dataset):
-        return [name for name, kind in _kinds(dataset) if name in dataset.left_out and kind is not None]
+        names = [name for name, kind in _kinds(dataset) if name in dataset.left_out and kind is not None]
+    return {name: dataset.left_out[name] for name in names}
+
+
+def without_column(dataset: Dataset, columns: Iterable[str]) -> list[str]:
+    """Return a note about values of a text of which GDAL makes no column.
+
+    Args:
+        dataset: the text.
+        columns: of all its layers.
+    """
+    known = {name.casefold() for name in columns}
+    known |= {name.partition("_")[2] for name in known}  # of a GPX: prefix_name
+    lost = (name for name, column in dataset.named.items() if not column or column.casefold() not in known)
+    names = list(map(PurePosixPath, lost))
+    return [f"{dataset.name} has values that become no column: {listed(names)}"] if names else []
 
 
 def _kinds(dataset: Dataset) -> tuple[tuple[str, str | None], ...]:

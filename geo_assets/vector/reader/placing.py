@@ -23,29 +23,62 @@ if TYPE_CHECKING:
 
     from geo_assets.vector.models import LayerOptions
 
-# Names of columns, without blanks, underscores, hyphens and points: see `_bare`.
+Names = frozenset[str]
 
-_LONGITUDES = {
-    "longitude", "lon", "lng", "long", "decimallongitude", "longitudewgs84", "lonwgs84", "longwgs84", "geolon",
-    "geolong", "geolongitude", "gpslon", "gpslong", "gpslongitude", "londd", "longdd", "londeg", "longitudedeg",
-    "longitudedegrees", "intptlon", "intptlong", "longitud", "longitudine", "laengengrad", "längengrad",
-}  # fmt: skip
-_LATITUDES = {
-    "latitude", "lat", "decimallatitude", "latitudewgs84", "latwgs84", "geolat", "geolatitude", "gpslat",
-    "gpslatitude", "latdd", "latdeg", "latitudedeg", "latitudedegrees", "intptlat", "latitud", "latitudine",
-    "breitengrad",
-}  # fmt: skip
-_EASTINGS = {
-    "x", "easting", "eastings", "xcoord", "coordx", "pointx", "xcoordinate", "coordinatex", "rechtswert", "ostwert",
-    "rw", "xkoordinate", "xutm", "utmx", "utme", "utmeasting",
-}  # fmt: skip
-_NORTHINGS = {
-    "y", "northing", "northings", "ycoord", "coordy", "pointy", "ycoordinate", "coordinatey", "hochwert", "nordwert",
-    "hw", "ykoordinate", "yutm", "utmy", "utmn", "utmnorthing",
-}  # fmt: skip
+
+def _affixed(pattern: str, xs: Names, ys: Names) -> tuple[Names, Names]:
+    """Return names with the same words before or behind them."""
+    return frozenset(pattern.format(name) for name in xs), frozenset(pattern.format(name) for name in ys)
+
+
+def _both(*names: tuple[str, str]) -> tuple[Names, Names]:
+    return frozenset(x for x, _ in names), frozenset(y for _, y in names)
+
+
+def _all(families: Sequence[tuple[Names, Names]]) -> tuple[Names, Names]:
+    return frozenset().union(*(xs for xs, _ in families)), frozenset().union(*(ys for _, ys in families))
+
+
+# Names of columns without blanks, underscores, hyphens and points (see `_bare`), in families: x is not taken from one
+# and y from another, as long as one has both.
+
+_DEGREES = (frozenset({"longitude", "lon", "lng", "long"}), frozenset({"latitude", "lat"}))
+_IN_DEGREES = [
+    _DEGREES,
+    *(
+        _affixed(pattern, *_DEGREES)
+        for pattern in ("decimal{}", "{}wgs84", "geo{}", "gps{}", "{}dd", "{}deg", "{}degrees", "intpt{}")
+    ),
+    _both(("longitud", "latitud"), ("longitudine", "latitudine")),
+    _both(("laengengrad", "breitengrad"), ("längengrad", "breitengrad")),
+]
+_LONGITUDES, _LATITUDES = _all(_IN_DEGREES)
+
+_XY = (frozenset("x"), frozenset("y"))
+_IN_A_GRID = [
+    _XY,
+    _both(("easting", "northing"), ("eastings", "northings"), ("utme", "utmn"), ("utmeasting", "utmnorthing")),
+    *(
+        _affixed(pattern, *_XY)
+        for pattern in (
+            "{}coord",
+            "coord{}",
+            "point{}",
+            "{}coordinate",
+            "coordinate{}",
+            "{}koordinate",
+            "{}utm",
+            "utm{}",
+        )
+    ),
+    _both(("rechtswert", "hochwert"), ("ostwert", "nordwert"), ("rw", "hw")),
+]
 
 #: Pairs of names, and the CRS that they imply; eastings may be metres of any grid, or degrees: the file does not say.
-_PAIRS = ((_LONGITUDES, _LATITUDES, "EPSG:4326"), (_EASTINGS, _NORTHINGS, None))
+_PAIRS = (
+    *((*family, "EPSG:4326") for family in (*_IN_DEGREES, (_LONGITUDES, _LATITUDES))),
+    *((*family, None) for family in (*_IN_A_GRID, _all(_IN_A_GRID))),
+)
 
 _GEOMETRIES = {
     "wkt", "geometry", "geom", "thegeom", "wktgeom", "geomwkt", "geometrywkt", "wktgeometry", "ewkt", "geomewkt", "wkb",

@@ -62,6 +62,7 @@ class Dataset:
     unread: Mapping[str, Mapping[int, str]] = field(
         default_factory=dict
     )  # geometries of a GML that GDAL does not read, or in part: what is wrong, by layer and position
+    named: Mapping[str, str] = field(default_factory=dict)  # values that may become no column: which would have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +174,23 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     counted = check_parts(own, name)
     features = seen.features if counted is None else {"": counted}
     encoding, notes = (
-        _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name, seen))
+        _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
     declared = header.declared() if header else seen.kml.declared_types()
     return Dataset(
-        own, kind, name, path.stem, member, encoding, notes, left_out, options, features, declared, seen.unread
+        own,
+        kind,
+        name,
+        path.stem,
+        member,
+        encoding,
+        notes,
+        left_out,
+        options,
+        features,
+        declared,
+        seen.unread,
+        seen.named,
     )
 
 
@@ -193,7 +206,7 @@ def _kind_of_folder(path: Path, name: str) -> Format:
     )
 
 
-def _notes(path: Path, kind: Format, name: str, seen: Seen) -> tuple[str, ...]:
+def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
     """Return notes about links of a KML, which are not followed, except within a KMZ, and about what is not read."""
     links = links_of(path) if kind is Format.KML else []
     outside = [PurePosixPath(link) for link in links if not (path.parent / link).is_file()]
@@ -203,8 +216,6 @@ def _notes(path: Path, kind: Format, name: str, seen: Seen) -> tuple[str, ...]:
         notes.append(f"{name} links to {files} not followed: {listed(outside)}")
     if kind is Format.GEOJSON and _JSON_FG in head_of(path):
         notes.append(f"{name} is JSON-FG, of which only what GeoJSON has is read: no `place`, `time` or `coordRefSys`")
-    if seen.unloaded:
-        notes.append(f"{name} has values that become no column: {listed([PurePosixPath(n) for n in seen.unloaded])}")
     return tuple(notes)
 
 

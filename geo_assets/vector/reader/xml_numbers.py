@@ -1,8 +1,8 @@
 """Coordinates, features and values of GML, KML and GPX, as they are written in the text.
 
 Here: one pass by expat, for faults that GDAL ignores: it reads 0 where a coordinate is not a number, skips a waypoint
-that lacks one, ends a layer of GML at the first geometry that it cannot read, and passes over extensions of track
-points. Not here: what is special to KML (`kml_schemas.py`), reading features (`ogr.py`).
+that lacks one, ends a layer of GML at the first geometry that it cannot read, and passes over some values of KML and
+GPX. Not here: what is special to KML (`kml_schemas.py`), reading features (`ogr.py`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OF_NUMBERS = b"0123456789+-.eE, \t\r\n"
 
 _SHOWN = 3
 
-#: Names of values that become no column that are kept.
+#: Names of values that may become no column that are kept.
 _MOST_NAMES = 100
 
 
@@ -55,7 +55,7 @@ class Seen:
 
     features: Counter[str] = field(default_factory=Counter)  # of a GML, by element name
     unread: dict[str, dict[int, str]] = field(default_factory=dict)  # by element name, then position: what is wrong
-    unloaded: dict[str, None] = field(default_factory=dict)  # names of values that become no column
+    named: dict[str, str] = field(default_factory=dict)  # values that may become no column, and which would have them
     kml: KmlText = field(default_factory=KmlText)
 
 
@@ -76,7 +76,8 @@ def check_numbers(path: Path, name: str) -> Seen:
             "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
         )
     kml = look.kml.seen if look.kml else KmlText()
-    return Seen(look.features, look.unread, {**look.unloaded, **kml.unloaded}, kml)
+    named = {**look.named, **{name: name for name in kml.untyped}, **dict.fromkeys(sorted(kml.unread), "")}
+    return Seen(look.features, look.unread, named, kml)
 
 
 class _Look:
@@ -87,7 +88,7 @@ class _Look:
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         self.features: Counter[str] = Counter()
         self.unread: dict[str, dict[int, str]] = {}
-        self.unloaded: dict[str, None] = {}
+        self.named: dict[str, str] = {}
         self.kml: KmlLook | None = None
         self.faults: list[tuple[int, str]] = []
         self.count = 0
@@ -138,17 +139,20 @@ class _Look:
         if self.kml:
             if local in ENDS:
                 self.kml.end(self._path, text)
-        elif self._is_leaf and self._is_extension() and len(self.unloaded) < _MOST_NAMES:
-            self.unloaded[local] = None
+        elif self._is_leaf and len(self.named) < _MOST_NAMES and (column := self._extension()):
+            self.named[local] = column
         self._is_leaf = False
         self._path.pop()
         self._tags.pop()
 
-    def _is_extension(self) -> bool:
-        """Whether the innermost element is in what programs add to the points or segments of a GPX. Of routes, tracks
-        and waypoints GDAL reads that, too.
+    def _extension(self) -> str:
+        """Return the name of what programs add to a point or a segment of a GPX, and in which the innermost element is;
+        empty where it is in none. GDAL makes a column of it only where it is also added to a route or a track.
         """
-        return self._path[0] == "gpx" and "extensions" in self._path[_FEATURE_DEPTH:_BELOW_POINTS]
+        if self._path[0] != "gpx" or "extensions" not in self._path[_FEATURE_DEPTH:_BELOW_POINTS]:
+            return ""
+        at = self._path.index("extensions", _FEATURE_DEPTH)
+        return self._path[at + 1] if len(self._path) > at + 1 else ""
 
     def _look_for_unread(self, attributes: dict[str, str]) -> None:
         fault = fault_of(self._tags[_FEATURE_DEPTH - 1 :], attributes)
