@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Characters of text after which the rows that are held are enough; two more such parts are in work.
-_MOST_CHARACTERS = 16 * 1024**2
+_MOST_CHARACTERS = 8 * 1024**2
 
 #: Bytes that say how long some rows are.
 _LENGTH = 8
@@ -256,14 +256,19 @@ def _write_all(parts: Iterator[Rows], found: Parsed, file: IO[bytes], name: str)
         found.add(rows)
         rows.write(file, name)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="geojson") as worker:
-        before: Future[None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="geojson") as worker:  # no thread begins where there is one part
+        begun: Future[None] | None = None
+        held: Rows | None = None
         for rows in parts:
-            if before:
-                before.result()
-            before = worker.submit(take, rows)
-        if before:
-            before.result()
+            if held is not None:
+                if begun:
+                    begun.result()
+                begun = worker.submit(take, held)
+            held = rows
+        if begun:
+            begun.result()
+        if held is not None:
+            take(held)
 
 
 _remembered = remembered_of_file(_parse)  # it is asked for when the file is inspected, and when it is loaded
