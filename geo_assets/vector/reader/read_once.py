@@ -1,4 +1,4 @@
-"""Layers of formats that GDAL reads whole whenever it opens them: they are read once, into Arrow files beside theirs.
+"""Layers of formats that GDAL reads whole whenever it opens them, or slowly: they are read once, into Arrow files.
 
 Here: these files, and what GDAL said while it read. Not here: which layer, with which options (`ogr.py`).
 
@@ -21,7 +21,7 @@ from geo_assets.vector.reader.unpacking import made_whole
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_READ_WHOLE = frozenset({Format.KML, Format.GML, Format.GPX, Format.SPREADSHEET, Format.ESRI_JSON})
+_READ_ONCE = frozenset({Format.KML, Format.GML, Format.GPX, Format.MAPINFO, Format.SPREADSHEET, Format.ESRI_JSON})
 
 _ROWS, _SAID = "rows.arrow", "said.json"
 
@@ -38,7 +38,7 @@ def opened(ref: LayerRef, **arguments: Any) -> Iterator[tuple[str | None, pa.Rec
     from pyogrio.raw import open_arrow
 
     path = ref.dataset.path
-    if ref.dataset.format not in _READ_WHOLE and path.suffix != ".mif":
+    if ref.dataset.format not in _READ_ONCE:
         with open_arrow(path, **arguments) as (meta, reader):
             yield meta["crs"], reader
         return
