@@ -1,6 +1,7 @@
 """GML, KML and GPX: no coordinate is invented where none is written, and every lost feature is reported."""
 
 import re
+import tracemalloc
 
 import pytest
 
@@ -249,3 +250,17 @@ def test_a_time_of_a_kml_that_is_a_year_is_its_beginning(tmp_path, load, db, tex
     found = db.rows("select name, begin::text, end_::text, timestamp::text, st_npoints(geom) from {t}", t=loaded.table)
     day = "2024-01-01 00:00:00"
     assert found == [("é", day, day, None, 4), (None, None, None, day, 1)]
+
+
+def test_of_a_kml_that_is_copied_only_a_part_is_held(tmp_path, look):
+    path = tmp_path / "a.kml"
+    place = "<Point><coordinates>1,2</coordinates></Point></Placemark>"
+    long = 2500 * f"<Placemark><description>{'x' * 40_000}</description>{place}"
+    path.write_text(KML % (SCHEMA + long + f"<Placemark><TimeStamp><when>2024</when></TimeStamp>{place}"))
+    tracemalloc.start()
+    try:
+        assert look(path).layers[0].feature_count == 2501
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < path.stat().st_size

@@ -44,6 +44,9 @@ _YEAR = re.compile(rb"(?<!\d)\d{4}(?=\s*$)")
 #: Most bytes of one declaration, of a tag up to the end of its name, and before the end of a year.
 _LONGEST, _LONGEST_NAME, _LONGEST_YEAR = 65_536, 1024, 64
 
+#: Copied at a time.
+_PIECE = 1 << 20
+
 #: Names of values without a declaration that are kept: columns beyond it would be refused.
 _MOST_NAMES = 2000
 
@@ -144,12 +147,17 @@ def copy_for_gdal(path: Path, to: Path, text: KmlText) -> None:
         edits = sorted(_edits(source, text))
         source.seek(0)
         with to.open("wb") as copy:
-            at = 0
             for begin, end, instead in edits:
-                copy.write(source.read(begin - at))
+                _copy(source, copy, begin)
                 copy.write(instead)
-                at = source.seek(end)
+                source.seek(end)
             shutil.copyfileobj(source, copy)
+
+
+def _copy(source: BinaryIO, copy: BinaryIO, end: int) -> None:
+    """Copy what comes before a place."""
+    while (length := min(end - source.tell(), _PIECE)) > 0:
+        copy.write(source.read(length))
 
 
 def _edits(source: BinaryIO, text: KmlText) -> Iterator[tuple[int, int, bytes]]:
