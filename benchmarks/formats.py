@@ -9,15 +9,13 @@ Here: the files, the commands, the report (`docs/benchmarks/formats.md`). Not he
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks.pages import publish
 from benchmarks.polygons import write_real
-from benchmarks.vector import Competitors, Database, machine, ogr2ogr_is_here
+from benchmarks.vector import Competitors, Database, machine, ogr2ogr_is_here, served
 from benchmarks.with_server import Run, measure, median
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks" / "formats.md"
@@ -50,16 +48,10 @@ def main() -> None:
     chosen = arguments.parse_args()
     if not ogr2ogr_is_here():
         sys.exit("ogr2ogr is not installed: sudo apt-get install gdal-bin")
-    home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
-    home.chmod(0o755)
-    db = Database(home)
-    try:
+    with served() as (db, home):
         files = {ending: write(home, ending, chosen.rows) for ending in chosen.only}
         results = rounds(db, home, files, chosen.rounds)
         text = report(results, files, chosen)
-    finally:
-        db.cluster.stop("immediate")
-        shutil.rmtree(home, ignore_errors=True)
     print(text)
     if list(chosen.only) == list(FORMATS):
         publish(REPORT, text)

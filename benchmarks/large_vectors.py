@@ -7,7 +7,6 @@ day (`vector.py`), rasters (`large.py`).
 from __future__ import annotations
 
 import argparse
-import shutil
 import sqlite3
 import struct
 import sys
@@ -23,7 +22,7 @@ import shapely
 
 from benchmarks import measure
 from benchmarks.pages import publish
-from benchmarks.vector import Competitors, Database
+from benchmarks.vector import Competitors, served
 from benchmarks.with_server import Run
 from benchmarks.with_server import measure as measured
 from geo_assets.sandbox import start
@@ -84,11 +83,8 @@ def write_bytes(path: Path, least: int) -> int:
 
 def loads(work: Path, points: int) -> Iterator[str]:
     """A load of a tenth of the points, and of all."""
-    home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
-    home.chmod(0o755)
-    db = Database(home)
     runs: list[Run] = []
-    try:
+    with served() as (db, home):
         for count in (points // 10, points):
             path = work / "points.gpkg"
             write_points(path, count)
@@ -99,9 +95,6 @@ def loads(work: Path, points: int) -> Iterator[str]:
                 f" {done.server_cpu:.1f} | {done.peak_mb:,.0f} | {done.peak_mb / runs[0].peak_mb:.2f} |"
             )
             path.unlink()
-    finally:
-        db.cluster.stop("immediate")
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def plan(work: Path, least: int) -> str:

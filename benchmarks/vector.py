@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.pages import publish
@@ -116,6 +117,19 @@ class Database:
         subprocess.run([self.psql, "-q", "-d", self.cluster.dsn(), "-c", "checkpoint"], check=True, env=self.env)
 
 
+@contextmanager
+def served() -> Iterator[tuple[Database, Path]]:
+    """A server for a benchmark, and a folder; both end with it."""
+    home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
+    home.chmod(0o755)
+    db = Database(home)
+    try:
+        yield db, home
+    finally:
+        db.cluster.stop("immediate")
+        shutil.rmtree(home, ignore_errors=True)
+
+
 class Competitors:
     """The commands of each."""
 
@@ -202,14 +216,8 @@ def measured_rounds(chosen: argparse.Namespace) -> dict[str, list[Run]]:
     """Every run of every competitor, on a server that is started for them."""
     if not ogr2ogr_is_here():
         sys.exit("ogr2ogr is not installed: sudo apt-get install gdal-bin")
-    home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
-    home.chmod(0o755)
-    db = Database(home)
-    try:
+    with served() as (db, home):
         return rounds(db, home, chosen)
-    finally:
-        db.cluster.stop("immediate")
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def measured(chosen: argparse.Namespace) -> dict[str, Run]:
