@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
@@ -76,8 +76,7 @@ def without_column(dataset: Dataset, columns: Iterable[str]) -> list[str]:
     """
     known = {name.casefold() for name in columns}
     known |= {name.partition("_")[2] for name in known}  # of a GPX: prefix_name
-    lost = (name for name, column in dataset.named.items() if not column or column.casefold() not in known)
-    names = list(map(PurePosixPath, lost))
+    names = [name for name, column in dataset.named.items() if not column or column.casefold() not in known]
     return [f"{dataset.name} has values that become no column: {listed(names)}"] if names else []
 
 

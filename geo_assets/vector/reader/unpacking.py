@@ -84,7 +84,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def listed(members: Sequence[PurePosixPath], limit: int = 5) -> str:
-    """Return the first of some members, for a message."""
+def listed(members: Sequence[PurePosixPath | str], limit: int = 5) -> str:
+    """Return the first of some members, or other names, for a message."""
     names = ", ".join(str(member)[:60] for member in members[:limit])
     return f"{names} and {len(members) - limit} more" if len(members) > limit else names
