@@ -28,7 +28,7 @@ import rasterio.shutil
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from geo_assets.raster import cogfile
+from geo_assets.raster import cogfile, gdal_cache
 from geo_assets.raster.block_buffer import BlockBuffer
 from geo_assets.raster.checkpoint import WHOLE, Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
@@ -293,6 +293,10 @@ class Pyramid(AbstractContextManager["Pyramid"]):
 
     def run(self, progress: Callable[[float], None]) -> None:
         """Read the source from top to bottom, or from where an earlier attempt stopped."""
+        with gdal_cache.for_reading(self._dataset, TILE):
+            self._run(progress)
+
+    def _run(self, progress: Callable[[float], None]) -> None:
         full = self.levels[0]
         first = self._resume()
         self.resumed = min(1.0, first * TILE / full.height)

@@ -24,11 +24,12 @@ import numpy as np
 from rasterio.windows import Window
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import cogfile, gdal, tiff
+from geo_assets.raster import cogfile, gdal, gdal_cache, tiff
 from geo_assets.raster.drivers import driver_of
 from geo_assets.raster.inspect import refuse_disguised_sidecars, refuse_foreign_overviews
 from geo_assets.raster.models import ValidateReport, ValidateRequest
 from geo_assets.raster.pixels import (
+    TILE,
     Bools,
     Measurement,
     Piece,
@@ -264,6 +265,7 @@ def _each_tile(
         first = is_open or stack.enter_context(_open_level(path, level, sharing=False))
         parts, count = list(pieces(first, tiles=_TILES_AT_ONCE)), first.count
         at_once = min(threads, len(parts))  # of one thread nothing is done meanwhile
+        stack.enter_context(gdal_cache.for_reading(first, TILE, at_once))
         opened.put(first)
         for _ in range(1, at_once):
             opened.put(stack.enter_context(_open_level(path, level, sharing=False)))

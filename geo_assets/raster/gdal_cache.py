@@ -1,0 +1,50 @@
+"""GDAL's cache of decoded blocks: as large as a reading needs, no larger.
+
+Here: how much that is, and setting it for a while. Not here: what is read, or the size that a child starts with, which
+the writers of GDAL and its warping use (`sandbox/start.py`).
+
+A block that is decoded into memory which was in use a moment ago costs less than one in memory which the kernel must
+clear first, and which is far from the processor. Reading through a raster once needs few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rasterio.env import get_gdal_config, set_gdal_config
+
+from geo_assets.raster.inspect import dtype_names, numpy_dtype
+
+#: Bytes that are always kept. With 4 MB as with 8 a conversion takes a tenth less time than with 64, with 16 half of
+#: that, and with less than a block eight times as much.
+_LEAST = 8 << 20
+
+
+@contextmanager
+def for_reading(dataset: Any, rows: int, readers: int = 1) -> Iterator[None]:
+    """Let GDAL keep as many decoded blocks as it takes to read each block of this dataset once.
+
+    Args:
+        dataset: an open one. Of formats other than GeoTIFF it is not known in which order GDAL reads the blocks of
+            several bands: for these nothing changes.
+        rows: of pixels, that are read at a time, from top to bottom.
+        readers: threads that read.
+    """
+    before = get_gdal_config("GDAL_CACHEMAX")
+    if dataset.driver == "GTiff":
+        set_gdal_config("GDAL_CACHEMAX", min(before, max(_LEAST, readers * bytes_in_use(dataset, rows))))
+    try:
+        yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
+
+
+def bytes_in_use(dataset: Any, rows: int) -> int:
+    """Return the size of the decoded blocks that are needed again while `rows` rows of pixels are read at a time: two
+    blocks of all bands, which may be one block of the file; where blocks reach into the next rows, two rows of them.
+    """
+    pixel = sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
+    sizes = ((height, min(width, dataset.width)) for height, width in dataset.block_shapes)
+    return max(2 * pixel * height * (dataset.width if rows % height else width) for height, width in sizes)
