@@ -576,13 +576,20 @@ def test_a_format_that_gdal_reads_whole_is_read_once_to_be_inspected_and_loaded(
 ):
     path = tmp_path / f"a.{ending}"
     points(20).to_file(path, driver=driver, engine="pyogrio", **({"FORMAT": "MIF"} if ending == "mif" else {}))
-    opened, open_arrow = [], pyogrio.raw.open_arrow
+    opened = []
 
-    def counting(file, **arguments):
-        opened.append(file)
-        return open_arrow(file, **arguments)
+    def counted(module, name):
+        function = getattr(module, name)
 
-    monkeypatch.setattr(pyogrio.raw, "open_arrow", counting)
+        def counting(file, **arguments):
+            opened.append(name)
+            return function(file, **arguments)
+
+        monkeypatch.setattr(module, name, counting)
+
+    counted(pyogrio.raw, "open_arrow")
+    counted(pyogrio, "list_layers")
+    counted(pyogrio, "read_info")
     loaded = load(path, f"read_once_{ending}")
-    assert len(opened) == 1
+    assert opened == ["read_info", "open_arrow"]  # which layer, of which driver; its rows
     assert db.value("select count(*) from {t}", t=loaded.table) == 20

@@ -138,6 +138,43 @@ def test_kml_layers_of_one_name_are_all_read(tmp_path, look):
     assert sorted(plan.bounds[0] for plan in look(path).layers) == [1, 5]
 
 
+KML_OF_TWO = (
+    '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
+    "<Folder><name>first</name><Placemark><Point><coordinates>1,2</coordinates></Point></Placemark></Folder>"
+    "<Folder><name>second</name><Placemark><Point><coordinates>3,4</coordinates></Point></Placemark></Folder>"
+    "</Document></kml>"
+)
+
+GML_OF_TWO = (
+    '<o:FeatureCollection xmlns:o="http://a.example/" xmlns:gml="http://www.opengis.net/gml">'
+    "<gml:featureMember><o:first><o:place>"
+    '<gml:Point srsName="EPSG:4326"><gml:coordinates>1,2</gml:coordinates></gml:Point>'
+    "</o:place></o:first></gml:featureMember>"
+    "<gml:featureMember><o:second><o:place>"
+    '<gml:Point srsName="EPSG:4326"><gml:coordinates>3,4</gml:coordinates></gml:Point>'
+    "</o:place></o:second></gml:featureMember></o:FeatureCollection>"
+)
+
+GPX_OF_TWO = (
+    '<gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1"><wpt lat="1" lon="2"/>'
+    '<trk><trkseg><trkpt lat="1" lon="2"/><trkpt lat="2" lon="2"/></trkseg></trk></gpx>'
+)
+
+
+@pytest.mark.parametrize(
+    ("ending", "text", "names"),
+    [
+        ("kml", KML_OF_TWO, ["first", "second"]),
+        ("gml", GML_OF_TWO, ["first", "second"]),
+        ("gpx", GPX_OF_TWO, ["waypoints", "tracks", "track_points"]),
+    ],
+)
+def test_all_layers_of_a_text_are_read(tmp_path, look, ending, text, names):
+    path = tmp_path / f"a.{ending}"
+    path.write_text(text)
+    assert [plan.layer for plan in look(path).layers] == names
+
+
 def test_layers_without_features_or_geometry_are_left_out_with_a_warning(tmp_path, look):
     path = write(points(3), tmp_path / "a.gpkg", layer="full")
     write(points(3).iloc[:0], path, layer="empty", geometry_type="Point")

@@ -8,8 +8,10 @@ is (`sources.py`).
 from __future__ import annotations
 
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
@@ -42,19 +44,17 @@ def list_layers(dataset: Dataset, *, attributes: bool = False) -> list[LayerRef]
     """
     if dataset.format in _OURS:
         return [LayerRef(dataset)]
-    import pyogrio
-
-    from geo_assets.vector.reader.ogr import KNOW_THEMSELVES, check_driver
+    from geo_assets.vector.reader.ogr import check_driver
 
     with reading(dataset):
-        kinds = {(index, name): kind for index, (name, kind) in enumerate(_kinds(dataset))}
+        listing = _listing(dataset)
         layers = [
             (index, name)
-            for (index, name), kind in kinds.items()
+            for index, (name, kind) in enumerate(listing.kinds)
             if (kind is not None or attributes or dataset.format is Format.SPREADSHEET) and name not in dataset.left_out
         ]
-        if layers and dataset.format not in KNOW_THEMSELVES:  # of these it is checked where they are opened
-            check_driver(dataset, pyogrio.read_info(dataset.path, layer=layers[0][0])["driver"])
+        if layers and listing.driver:
+            check_driver(dataset, listing.driver)
         return [LayerRef(dataset, index, name if dataset.format in _MANY_LAYERS else None) for index, name in layers]
 
 
@@ -63,7 +63,7 @@ def foreign_layers(dataset: Dataset) -> dict[str, str]:
     if not dataset.left_out:
         return {}
     with reading(dataset):
-        names = [name for name, kind in _kinds(dataset) if name in dataset.left_out and kind is not None]
+        names = [name for name, kind in _listing(dataset).kinds if name in dataset.left_out and kind is not None]
     return {name: dataset.left_out[name] for name in names}
 
 
@@ -80,19 +80,50 @@ def without_column(dataset: Dataset, columns: Iterable[str]) -> list[str]:
     return [f"{dataset.name} has values that become no column: {listed(names)}"] if names else []
 
 
-def _kinds(dataset: Dataset) -> tuple[tuple[str, str | None], ...]:
-    """Every layer as GDAL lists them, with its kind of geometry; None: it has none."""
-    return _listed(dataset.path)
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What GDAL says of all layers of a file."""
+
+    kinds: tuple[tuple[str, str | None], ...]  # their names, and kinds of geometry; None: it has none
+    driver: str | None  # None: it is checked where a layer is opened
+
+
+def _listing(dataset: Dataset) -> _Listing:
+    from geo_assets.vector.reader.ogr import KNOW_THEMSELVES
+
+    return _listed(dataset.path, dataset.format in KNOW_THEMSELVES)
 
 
 @remembered_of_file  # it is asked for twice, and GDAL opens the file each time
-def _listed(path: Path) -> tuple[tuple[str, str | None], ...]:
+def _listed(path: Path, opens_at_once: bool) -> _Listing:
     import pyogrio
 
     from geo_assets.vector.reader.ogr import configure
 
     configure()
-    return tuple((str(name), kind) for name, kind in pyogrio.list_layers(path))
+    kinds, driver = (None, None) if opens_at_once else _alone(path)
+    if kinds is None:
+        kinds = tuple((str(name), kind) for name, kind in pyogrio.list_layers(path))
+    return _Listing(kinds, driver)
+
+
+def _alone(path: Path) -> tuple[tuple[tuple[str, str | None], ...] | None, str | None]:
+    """Return the layer of a file that has one, nothing for one without, None for one with several; and the driver. To
+    list the layers as well GDAL would read some files whole once more.
+    """
+    import pyogrio
+
+    from geo_assets.vector.reader.ogr import SEVERAL_LAYERS
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            info = pyogrio.read_info(path)
+        except IndexError:  # of pyogrio, which takes the first layer
+            return (), None
+    if any(str(warning.message).startswith(SEVERAL_LAYERS) for warning in heard):
+        return None, info["driver"]
+    return ((info["layer_name"], info["geometry_type"]),), info["driver"]
 
 
 def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:

@@ -56,9 +56,12 @@ _FID = 0
 #: WKB's codes of CircularString, CompoundCurve, CurvePolygon, MultiCurve and MultiSurface.
 _FIRST_CURVE, _LAST_CURVE = 8, 12
 
+#: How pyogrio begins to warn that it takes the first of them.
+SEVERAL_LAYERS = "More than one layer found"
+
 #: Warnings of GDAL, numpy and shapely that are of no use to the user.
 _IDLE_TALK = (
-    "More than one layer found", "invalid value encountered", "divide by zero", "overflow encountered",
+    SEVERAL_LAYERS, "invalid value encountered", "divide by zero", "overflow encountered",
     "underflow encountered",
     "Several features with id", "Measured", "driver does not support open option", "Column mapping",
     "Field format", "geometry column",  # the columns that it leaves out are named by ourselves
