@@ -24,6 +24,7 @@ from geo_assets.vector.models import ColumnPlan, InspectReport, InspectRequest, 
 from geo_assets.vector.names import column_names
 from geo_assets.vector.reader import stream as stream_module
 from geo_assets.vector.reader.conversion import convert, wire_type
+from geo_assets.vector.reader.placing import Placing
 from geo_assets.vector.schemas import reject_schema, wire_schema
 from geo_assets.vector.tables import load as load_module
 from geo_assets.vector.tables.load import StageOptions, stage_table
@@ -593,3 +594,20 @@ def test_a_format_that_gdal_reads_whole_is_read_once_to_be_inspected_and_loaded(
     loaded = load(path, f"read_once_{ending}")
     assert opened == ["read_info", "open_arrow"]  # which layer, of which driver; its rows
     assert db.value("select count(*) from {t}", t=loaded.table) == 20
+
+
+def test_geometry_that_is_written_as_text_in_a_table_is_parsed_once(tmp_path, load, db, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "name,WKT\na,POINT (7 50)\nb,POINT (8\nc,\nd,SRID=4326;POINT (9 51)\ne,f,g\nh,POINT (10 52)\n", encoding="utf-8"
+    )
+    asked, place = [], Placing.place
+
+    def counting(placing, batch):
+        asked.append(len(batch))
+        return place(placing, batch)
+
+    monkeypatch.setattr(Placing, "place", counting)
+    loaded = load(path, "parsed_once", source_crs="EPSG:4326")
+    assert asked == [5]
+    assert db.value("select array_agg(name order by name) from {t} where geom is not null", t=loaded.table) == ["a", "d", "h"]

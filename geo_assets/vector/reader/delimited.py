@@ -23,6 +23,7 @@ from geo_assets.vector.encodings import FALLBACK, encoding_of_text, find_codec
 from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.placing import Placing, find_placing
+from geo_assets.vector.reader.read_once import Place, placed
 from geo_assets.vector.reader.text_values import TypeGuess
 
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ def open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     findings = Findings()
 
     def batches(_: Collection[int] | None) -> Iterator[Batch]:
-        for batch in read(ref.dataset.path, ref.dataset.name, dialect, findings):
-            for guess, column in zip(guesses, batch.columns, strict=True):
-                guess.add(column)
-            yield batch
+        with _placing(ref, dialect.placing) as place:
+            for batch in _read(ref.dataset.path, ref.dataset.name, dialect, place, findings):
+                for guess, column in zip(guesses, batch.columns, strict=True):
+                    guess.add(column)
+                yield batch
 
     guessed = dialect.encoding == FALLBACK and not ref.dataset.options.encoding
     notes = ["it is not UTF-8; its text was read as Windows-1252"] if guessed else []
@@ -96,6 +98,20 @@ def open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
         warnings=notes,
         findings=findings,
     )
+
+
+@contextmanager
+def _placing(ref: LayerRef, placing: Placing | None) -> Iterator[Place]:
+    """Yield what places the rows of one pass over a file."""
+    import pyarrow as pa
+
+    if placing is None:
+        yield lambda batch: (pa.nulls(len(batch), pa.binary()), {})
+    elif placing.geometry is None:  # a pair of numbers is soon read
+        yield placing.place
+    else:
+        with placed(ref, placing.place) as place:
+            yield place
 
 
 def sniff(path: Path, name: str, options: LayerOptions, *, attributes: bool = False) -> Dialect:
@@ -201,7 +217,7 @@ class _Ended(io.RawIOBase):
         return self._file.readinto(buffer) or self._end.readinto(buffer)
 
 
-def read(path: Path, name: str, dialect: Dialect, findings: Findings) -> Iterator[Batch]:
+def _read(path: Path, name: str, dialect: Dialect, place: Place, findings: Findings) -> Iterator[Batch]:
     """Yield batches of all columns but the geometry's, as text.
 
     Raises:
@@ -224,7 +240,7 @@ def read(path: Path, name: str, dialect: Dialect, findings: Findings) -> Iterato
                     batch = block.slice(start, BATCH_ROWS)
                     places, taken = odd.places(first, len(batch))
                     first = int(max([*places[-1:], *taken[-1:]])) + 1
-                    yield _batch(batch, places, taken, odd.pop(taken), dialect, findings)
+                    yield _batch(batch, places, taken, odd.pop(taken), dialect, place, findings)
     except pa.ArrowInvalid as error:
         if "straddl" not in str(error):
             raise
@@ -234,7 +250,7 @@ def read(path: Path, name: str, dialect: Dialect, findings: Findings) -> Iterato
     places, taken = odd.places(first, 0, last=True)
     if taken:
         nothing = pa.record_batch([pa.nulls(0, pa.string())] * len(names), names=names)
-        yield _batch(nothing, places[:0], taken, odd.pop(taken), dialect, findings)
+        yield _batch(nothing, places[:0], taken, odd.pop(taken), dialect, place, findings)
 
 
 @contextmanager
@@ -300,6 +316,7 @@ def _batch(
     odd: list[int],
     values: list[list[str | None]],
     dialect: Dialect,
+    place: Place,
     findings: Findings,
 ) -> Batch:
     """Return the rows that are not empty, the odd ones at the end with what is wrong with them."""
@@ -309,7 +326,7 @@ def _batch(
     if not present.all():
         findings.add(None, EMPTY_ROWS, (), int(len(present) - present.sum()))
         batch, places = batch.filter(pa.array(present)), places[present]
-    wkb, faults = dialect.placing.place(batch) if dialect.placing else (pa.nulls(len(batch), pa.binary()), {})
+    wkb, faults = place(batch)
     columns = [batch.column(i) for i in dialect.attributes]
     fids = pa.array(places, pa.int64())
     if odd:
