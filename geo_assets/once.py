@@ -17,6 +17,10 @@ T = TypeVar("T")
 A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Answers that are remembered by a text, and the longest text. Characters: a CRS takes hundreds; a file may state a
+#: million.
+_BY_TEXT, _LONGEST = 64, 20_000
+
 #: Answers about files that are remembered: of the members of an archive, and the layers of each.
 _OF_FILES = 32
 
@@ -58,8 +62,9 @@ class _Known(Generic[A]):
     argument: A = field(compare=False)
 
 
-def remembered_by(text_of: Callable[[A], str], *, most: int = 64) -> Callable[[Callable[[A], T]], Callable[[A], T]]:
-    """Make a function of one argument remember its answers; an error is not remembered.
+def remembered_by(text_of: Callable[[A], str], *, most: int = _BY_TEXT) -> Callable[[Callable[[A], T]], Callable[[A], T]]:
+    """Make a function of one argument remember its answers; an error is not remembered, nor what is said of a very long
+    text.
 
     Args:
         text_of: what says all of an argument that the answer depends on.
@@ -71,7 +76,8 @@ def remembered_by(text_of: Callable[[A], str], *, most: int = 64) -> Callable[[C
 
         @wraps(function)
         def call(argument: A) -> T:
-            return known(_Known(text_of(argument), argument))
+            text = text_of(argument)
+            return known(_Known(text, argument)) if len(text) <= _LONGEST else function(argument)
 
         return call
 

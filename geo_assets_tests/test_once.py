@@ -67,6 +67,19 @@ def test_an_answer_is_remembered_by_the_text_of_its_argument_and_an_error_is_not
     assert asked == [2, 0, 0, 3, 4, 2]  # it remembers two
 
 
+def test_what_is_said_of_a_very_long_text_is_not_remembered():
+    asked = []
+
+    @remembered_by(str)
+    def length(text):
+        asked.append(len(text))
+        return len(text)
+
+    for text in ("a" * 20_000, "a" * 20_001):
+        assert length(text) == length(text)
+    assert asked == [20_000, 20_001, 20_001]
+
+
 def test_an_answer_about_a_file_is_remembered_until_it_changes(tmp_path):
     asked = []
 

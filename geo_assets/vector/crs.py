@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 import warnings as suppressed
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_by
@@ -22,8 +21,6 @@ from geo_assets.vector.models import BoundingBox
 
 if TYPE_CHECKING:
     from pyproj import CRS, Transformer
-
-T = TypeVar("T")
 
 #: PROJ: 100 equal in every respect, 90 equal but for names, 70 equivalent parameters; below that it guesses.
 _TRUSTED_CONFIDENCE = 70
@@ -43,9 +40,8 @@ _AREA_MARGIN = 5.0
 #: Tolerance of a pole or meridian that was computed, in the unit of the CRS.
 _ROUNDING = 1e-6
 
-#: The files of a delivery are in few CRS, and what PROJ makes of one takes 15 ms: a process remembers so many, of texts
-#: of no more characters.
-_REMEMBERED, _LONGEST = 32, 20_000
+#: Transformations that a process remembers: the files of a delivery are in few CRS, and PROJ takes 15 ms for one.
+_REMEMBERED = 32
 
 #: The authorities whose codes PostGIS has; their numbers do not overlap.
 Authority = Literal["EPSG", "ESRI"]
@@ -66,19 +62,6 @@ class CrsPlan:
     authority: Authority = "EPSG"  # that defines `srid`
 
 
-def _remembered(function: Callable[[str], T]) -> Callable[[str], T]:
-    """Make nothing of the same text again: pyproj's objects do not change, and keep what PROJ needs by the thread. An
-    error is not remembered.
-    """
-    known = lru_cache(_REMEMBERED)(function)
-
-    @wraps(function)
-    def call(text: str) -> T:
-        return known(text) if len(text) <= _LONGEST else function(text)
-
-    return call
-
-
 def parse_file_crs(text: str | None) -> CRS | None:
     """Parse a file's CRS (WKT, PROJJSON or an authority's code); None where it does not locate the file on Earth."""
     from pyproj.exceptions import CRSError
@@ -89,7 +72,7 @@ def parse_file_crs(text: str | None) -> CRS | None:
         return None
 
 
-@_remembered
+@remembered_by(str)
 def _parsed(text: str) -> CRS | None:
     from pyproj import CRS
 
@@ -124,7 +107,7 @@ def heights_of(text: str | None) -> Heights | None:
         return None
 
 
-@_remembered
+@remembered_by(str)
 def _heights(text: str) -> Heights | None:
     from pyproj import CRS
 
@@ -287,14 +270,14 @@ def _check_on_earth(crs: CRS, name: str) -> None:
         ) from error
 
 
-@_remembered
+@remembered_by(str)
 def _to_degrees(crs: str) -> Transformer:
     from pyproj import Transformer
 
     return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
 
 
-@_remembered
+@remembered_by(str)
 def _to_geodetic(crs: str) -> Transformer:
     """To the longitudes and latitudes that a projected CRS is made of."""
     from pyproj import CRS, Transformer
@@ -352,7 +335,7 @@ def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
     return (_within(west, 180), _within(south, 90), _within(east, 180), _within(north, 90))
 
 
-@_remembered
+@remembered_by(str)
 def _is_wgs84(crs: str) -> bool:
     from pyproj import CRS
 
