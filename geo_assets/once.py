@@ -62,7 +62,9 @@ class _Known(Generic[A]):
     argument: A = field(compare=False)
 
 
-def remembered_by(text_of: Callable[[A], str], *, most: int = _BY_TEXT) -> Callable[[Callable[[A], T]], Callable[[A], T]]:
+def remembered_by(
+    text_of: Callable[[A], str], *, most: int = _BY_TEXT
+) -> Callable[[Callable[[A], T]], Callable[[A], T]]:
     """Make a function of one argument remember its answers; an error is not remembered, nor what is said of a very long
     text.
 

@@ -46,5 +46,5 @@ def bytes_in_use(dataset: Any, rows: int) -> int:
     blocks of all bands, which may be one block of the file; where blocks reach into the next rows, two rows of them.
     """
     pixel = sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
-    sizes = ((height, min(width, dataset.width)) for height, width in dataset.block_shapes)
+    sizes: Iterator[tuple[int, int]] = ((height, min(width, dataset.width)) for height, width in dataset.block_shapes)
     return max(2 * pixel * height * (dataset.width if rows % height else width) for height, width in sizes)

@@ -62,6 +62,10 @@ class CrsPlan:
     authority: Authority = "EPSG"  # that defines `srid`
 
 
+def _itself(text: str) -> str:
+    return text
+
+
 def parse_file_crs(text: str | None) -> CRS | None:
     """Parse a file's CRS (WKT, PROJJSON or an authority's code); None where it does not locate the file on Earth."""
     from pyproj.exceptions import CRSError
@@ -72,7 +76,7 @@ def parse_file_crs(text: str | None) -> CRS | None:
         return None
 
 
-@remembered_by(str)
+@remembered_by(_itself)
 def _parsed(text: str) -> CRS | None:
     from pyproj import CRS
 
@@ -107,7 +111,7 @@ def heights_of(text: str | None) -> Heights | None:
         return None
 
 
-@remembered_by(str)
+@remembered_by(_itself)
 def _heights(text: str) -> Heights | None:
     from pyproj import CRS
 
@@ -270,14 +274,14 @@ def _check_on_earth(crs: CRS, name: str) -> None:
         ) from error
 
 
-@remembered_by(str)
+@remembered_by(_itself)
 def _to_degrees(crs: str) -> Transformer:
     from pyproj import Transformer
 
     return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
 
 
-@remembered_by(str)
+@remembered_by(_itself)
 def _to_geodetic(crs: str) -> Transformer:
     """To the longitudes and latitudes that a projected CRS is made of."""
     from pyproj import CRS, Transformer
@@ -335,7 +339,7 @@ def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
     return (_within(west, 180), _within(south, 90), _within(east, 180), _within(north, 90))
 
 
-@remembered_by(str)
+@remembered_by(_itself)
 def _is_wgs84(crs: str) -> bool:
     from pyproj import CRS
 

@@ -53,8 +53,9 @@ def test_the_size_is_that_of_before_when_the_reading_ends_or_fails(tmp_path: Pat
     source = made(tmp_path / "source.tif", LAYOUTS["tiles"])
     before = get_gdal_config("GDAL_CACHEMAX")
     with rasterio.open(source) as dataset:
-        with pytest.raises(OSError, match="gone"), gdal_cache.for_reading(dataset, ROWS):
+        with gdal_cache.for_reading(dataset, ROWS):
             assert get_gdal_config("GDAL_CACHEMAX") == 8 << 20
+        with pytest.raises(OSError, match="gone"), gdal_cache.for_reading(dataset, ROWS):
             raise OSError("the file is gone")
     assert get_gdal_config("GDAL_CACHEMAX") == before
 

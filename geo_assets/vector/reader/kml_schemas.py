@@ -18,7 +18,7 @@ from xml.parsers import expat
 from geo_assets.vector.reader.declared import widest
 
 #: Elements whose text is a time.
-TIMES = frozenset({"when", "begin", "end"})
+TIMES: frozenset[str] = frozenset({"when", "begin", "end"})
 
 #: Wire types by the types of KML; any other is text.
 _WIRES = {
