@@ -92,13 +92,70 @@ def test_the_table_and_the_plan_are_the_same_whenever_geometries_are_looked_at(t
     assert (report.rejected != {}) == (kind in {"rejected", "absurd", "lines of a place"})
 
 
-def test_the_same_holds_over_several_batches_and_for_real_shapes(tmp_path):
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("ending", ["shp", "fgb"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_holds_for_what_the_header_of_a_file_states(tmp_path, kind, ending, trust):
+    shapes = [shape for shape in KINDS[kind] if shape is not None or ending == "shp"]
+    path = write(gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=shapes, crs=4326), tmp_path / f"a.{ending}")
+    if not trust:
+        same(path)
+    plan, rows, _ = as_the_stages_load(path, trust_geometry=trust)
+    (before,) = inspect(
+        InspectRequest(source=str(path), thorough=False, look_first=True, trust_geometry=trust)
+    ).layers
+    sink = BytesIO()
+    stream(StreamRequest(source=str(path), plan=before), sink)
+    sink.seek(0)
+    assert rows == pa.ipc.open_stream(sink).read_all()
+    assert (plan.geometry_type, plan.has_z, plan.bounds) == (before.geometry_type, before.has_z, before.bounds)
+
+
+def test_a_shapefile_of_which_rows_are_deleted_is_looked_at_first(tmp_path):
+    frame = gpd.GeoDataFrame({"n": range(5)}, geometry=[Point(i, i) for i in range(5)], crs=4326)
+    path = write(frame, tmp_path / "a.shp")
+    dbf = bytearray(path.with_suffix(".dbf").read_bytes())
+    start, width = struct.unpack_from("<HH", dbf, 8)
+    for row in (1, 4):
+        dbf[start + row * width] = ord("*")
+    path.with_suffix(".dbf").write_bytes(dbf)
+    plan, rows, plans = as_the_stages_load(path)
+    assert (plan.feature_count, rows["n"].to_pylist(), plans) == (3, [0, 2, 3], 2)
+
+
+def test_an_extent_that_a_shapefile_states_wrongly_is_not_believed(tmp_path):
+    path = write(gpd.GeoDataFrame({"n": [1]}, geometry=[box(5e5, 5e6, 5.1e5, 5.1e6)], crs=32632), tmp_path / "a.shp")
+    shp = path.read_bytes()
+    path.write_bytes(shp[:36] + struct.pack("<4d", 5e6, 5e5, 5.1e6, 5.1e5) + shp[68:])
+    plan, *_ = same(path)
+    assert plan.bounds == (5e5, 5e6, 5.1e5, 5.1e6)
+
+
+def test_a_flatgeobuf_that_states_no_kind_of_geometry_is_looked_at_first(tmp_path):
+    shapes = [Point(1, 2), box(0, 0, 1, 1)]
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=shapes, crs=4326), tmp_path / "a.fgb")
+    (plan,) = inspect(InspectRequest(source=str(path), thorough=False, mixed="generic")).layers
+    assert (plan.geometry_type, plan.looked_at_later) == ("GEOMETRY", False)
+
+
+def test_a_flatgeobuf_that_is_cut_off_is_unreadable(tmp_path):
+    frame = gpd.GeoDataFrame({"n": range(5000)}, geometry=[Point(i / 100, i / 100) for i in range(5000)], crs=4326)
+    path = write(frame, tmp_path / "a.fgb")
+    path.write_bytes(path.read_bytes()[:-4000])
+    for trust in (False, True):
+        with pytest.raises(GeoAssetsError) as caught:
+            as_the_stages_load(path, trust_geometry=trust)
+        assert caught.value.code == "UNREADABLE"
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "fgb", "shp"])
+def test_the_same_holds_over_several_batches_and_for_real_shapes(tmp_path, ending):
     world = gpd.read_file(NATURAL_EARTH).explode(index_parts=False)
     shapes = np.tile(world.geometry.values, 60)
     many = gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=shapes, crs=world.crs)
     many.loc[[5, BATCH_ROWS - 1, BATCH_ROWS, len(many) - 1], "geometry"] = BOW
     assert len(many) > 2 * BATCH_ROWS
-    _, report, _, _ = same(write(many, tmp_path / "a.gpkg"))
+    _, report, _, _ = same(write(many, tmp_path / f"a.{ending}"))
     assert report.repaired["Self-intersection"] >= 4
 
 

@@ -21,7 +21,7 @@ from geo_assets.vector.reader.sources import Dataset
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geo_assets.vector.reader.sqlite_values import Outline, Scan
+    from geo_assets.vector.reader.stated import Outline, Scan
 
 forbid_drivers()  # before anything imports pyogrio
 

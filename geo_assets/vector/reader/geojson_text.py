@@ -28,7 +28,7 @@ from geo_assets.vector.reader.geojson_columns import Schema, properties_of, scal
 from geo_assets.vector.reader.geojson_crs import DeclaredCrs
 from geo_assets.vector.reader.geojson_wkb import BadGeometryError, is_geometry, kind_of_text, to_wkb, wkb_of_texts
 from geo_assets.vector.reader.json_text import Element, Window
-from geo_assets.vector.reader.sqlite_values import Scan
+from geo_assets.vector.reader.stated import Scan
 from geo_assets.vector.reader.wkb import Headers
 
 if TYPE_CHECKING:

@@ -9,13 +9,11 @@ parse.
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -28,6 +26,7 @@ from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
 from geo_assets.vector.reader.gml_geometries import IN_PART
 from geo_assets.vector.reader.read_once import opened
+from geo_assets.vector.reader.stated import Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
 from geo_assets.vector.reader.wkb import Headers
@@ -145,6 +144,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
             table = _table_of(ref, fields, reader.schema.field(_FID).name, closing)
             check = None if ref.sound_values else table or _check_of(ref, fields)
+            stated = Stated(ref, info, table, None if geometry is None else reader.schema.field(geometry).name)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
@@ -167,13 +167,13 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 fields.types,
                 crs,
                 read,
-                declared=partial(_declared, ref, info, table),
+                declared=stated.declared,
                 types=made.types if fields.guesses else None,
                 unused=made.unused,
-                bounds=_finite_box(info.get("total_bounds")),
-                scan=partial(_of_table, ref, table, reader.schema, geometry, "scan"),
-                outline=partial(_of_table, ref, table, reader.schema, geometry, "outline"),
-                last=partial(_last, ref, table),
+                bounds=stated.bounds,
+                scan=stated.scan,
+                outline=stated.outline,
+                last=stated.last,
                 encoding=dataset.encoding,
                 warnings=list(check.notes) if check is not None else [],
                 findings=findings,
@@ -187,26 +187,13 @@ def _reading_once(ref: LayerRef, table: Any) -> Iterator[None]:
 
     careful = False
     if ref.dataset.format is Format.GPKG and not ref.ids_are_checked:
-        with _damage(ref):
+        with damage(ref.title):
             careful = table.may_be_repeated()
     pyogrio.set_gdal_config_options({_BY_FEATURE: "YES" if careful else None})
     try:
         yield
     finally:
         pyogrio.set_gdal_config_options({_BY_FEATURE: None})
-
-
-def _declared(ref: LayerRef, info: dict[str, Any], table: Any) -> int | None:
-    """Return how many features a layer must have; None where its format does not state it. Of a table with a damaged
-    page GDAL reads what comes before it, and says nothing: SQLite counts its rows.
-    """
-    dataset = ref.dataset
-    if dataset.format is Format.FLATGEOBUF:
-        return int(info["features"])
-    if dataset.format in {Format.GPKG, Format.SQLITE}:
-        with _damage(ref):
-            return cast("int | None", table.rows)
-    return dataset.features.get(ref.layer or "")
 
 
 def configure() -> None:
@@ -246,13 +233,6 @@ def _listening(kind: Format, findings: Findings) -> Iterator[None]:
         warnings.simplefilter("ignore", ResourceWarning)  # about this process, not about the file
         warnings.showwarning = hear
         yield
-
-
-def _finite_box(bounds: Any) -> tuple[float, float, float, float] | None:
-    if bounds is None or not np.isfinite(bounds).all():
-        return None
-    west, south, east, north = map(float, bounds)
-    return west, south, east, north
 
 
 def _undomained(arrow: pa.DataType) -> pa.DataType:
@@ -351,30 +331,6 @@ def _check_of(ref: LayerRef, fields: _Fields) -> Any:
     from geo_assets.vector.reader.dbf import DbfCheck
 
     return DbfCheck.of(ref.dataset.path, fields.names, fields.types)
-
-
-def _of_table(ref: LayerRef, table: Any, schema: pa.Schema, geometry: int | None, ask: str) -> Any:
-    """Ask SQLite about the table of a GeoPackage, which takes less time than to read it by GDAL."""
-    if ref.dataset.format is not Format.GPKG or geometry is None:
-        return None
-    with _damage(ref):
-        return getattr(table, ask)(schema.field(geometry).name)
-
-
-def _last(ref: LayerRef, table: Any) -> int | None:
-    if ref.dataset.format is not Format.GPKG:
-        return None
-    with _damage(ref):
-        return cast("int | None", table.last())
-
-
-@contextmanager
-def _damage(ref: LayerRef) -> Iterator[None]:
-    """Say that a table is damaged, where SQLite does."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise GeoAssetsError("UNREADABLE", f"{ref.title} is damaged: {error}") from error
 
 
 def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings: Findings) -> Unread | None:

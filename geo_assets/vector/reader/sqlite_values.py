@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.stated import Outline, Scan
 from geo_assets.vector.reader.text_values import parse_moment
 from geo_assets.vector.reader.wkb import Headers
 
@@ -66,25 +67,6 @@ _NOT_PLAIN = 0b110000
 #: Bytes of a WKB: byte order and type code; then, except for a point, the number of vertices, rings or members.
 _WKB_HEADER, _WKB_COUNT = 5, 4
 _POINT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The result of one scan of a GeoPackage's table in which all geometries have the same header."""
-
-    headers: Headers  # of one WKB; the same in all
-    geometries: int
-    nulls: int
-    odd: int  # rows with a value that does not have its column's type
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """What a GeoPackage states of a table, which is read without a look at its rows."""
-
-    headers: Headers  # of its first WKB
-    features: int
-
 
 #: Columns that are named of those that cannot be read.
 _SHOWN = 20

@@ -1,0 +1,147 @@
+"""What is known of a layer before its features are read: by its header, or by a scan of their headers.
+
+Here: what a reader tells of that, and what GDAL and SQLite know of a layer. Not here: a plan made of it (`inspect.py`),
+scans (`sqlite_values.py`, `geojson_text.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.models import BoundingBox
+from geo_assets.vector.reader.formats import Format
+from geo_assets.vector.reader.wkb import COLLECTION, TYPE_NAMES, Headers
+
+if TYPE_CHECKING:
+    from geo_assets.vector.reader.batches import LayerRef
+    from geo_assets.vector.reader.sqlite_values import SQLiteCheck
+
+#: Formats of one layer, whose header states its kind of geometry, and whose features are numbered from 0.
+_NUMBERED = frozenset({Format.SHAPEFILE, Format.FLATGEOBUF})
+
+#: How GDAL ends the name of a kind with heights.
+_WITH_Z = " Z"
+
+#: WKB's codes by the name of a kind.
+_CODES = {name: code for code, name in TYPE_NAMES.items() if code != COLLECTION}
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What is found in a layer in which all geometries have the same header."""
+
+    headers: Headers  # of one WKB; the same in all
+    geometries: int
+    nulls: int
+    odd: int  # rows with a value that does not have its column's type
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a file states of a layer, which is known without a look at its features, and may be wrong."""
+
+    headers: Headers  # of one WKB
+    features: int
+
+
+def outline_of(kind: str | None, features: int) -> Outline | None:
+    """Return what a header states; None where it states too little.
+
+    Args:
+        kind: of geometry, as GDAL names it: `Polygon Z`.
+        features: their number.
+    """
+    import pyarrow as pa
+
+    name = kind or ""
+    code = _CODES.get(name.removesuffix(_WITH_Z))
+    if code is None or features < 1:
+        return None
+    header = struct.pack("<BI", 1, code + (1000 if name.endswith(_WITH_Z) else 0))
+    return Outline(Headers.of(pa.array([header + bytes(16)])), features)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What GDAL and SQLite know of a layer.
+
+    Attributes:
+        ref: the layer.
+        info: what pyogrio says of it; empty where its format states nothing.
+        table: of a GeoPackage or another SQLite database, else None.
+        geometry: the name of its column.
+    """
+
+    ref: LayerRef
+    info: dict[str, Any]
+    table: SQLiteCheck | None
+    geometry: str | None
+
+    @property
+    def bounds(self) -> BoundingBox | None:
+        """The extent; None where none is stated, or it is none."""
+        bounds = self.info.get("total_bounds")
+        if bounds is None or not np.isfinite(bounds).all():
+            return None
+        west, south, east, north = map(float, bounds)
+        return west, south, east, north
+
+    def declared(self) -> int | None:
+        """Return how many features there must be; None where the format does not state it. Of a table with a damaged
+        page GDAL reads what comes before it, and says nothing: SQLite counts its rows.
+        """
+        dataset = self.ref.dataset
+        if dataset.format is Format.FLATGEOBUF:
+            return int(self.info["features"])
+        if self.table is not None:
+            with damage(self.ref.title):
+                return self.table.rows
+        return dataset.features.get(self.ref.layer or "")
+
+    def outline(self) -> Outline | None:
+        """Return what the file states of kind and number."""
+        if self.ref.dataset.format in _NUMBERED:
+            return outline_of(self.info["geometry_type"], int(self.info["features"]))
+        table = self._geopackage()
+        if table is None or self.geometry is None:
+            return None
+        with damage(self.ref.title):
+            return table.outline(self.geometry)
+
+    def scan(self) -> Scan | None:
+        """Return what SQLite finds, which takes less time than to read the layer by GDAL."""
+        table = self._geopackage()
+        if table is None or self.geometry is None:
+            return None
+        with damage(self.ref.title):
+            return table.scan(self.geometry)
+
+    def last(self) -> int | None:
+        """Return the id of the last feature."""
+        if self.ref.dataset.format in _NUMBERED:
+            return int(self.info["features"]) - 1
+        table = self._geopackage()
+        if table is None:
+            return None
+        with damage(self.ref.title):
+            return table.last()
+
+    def _geopackage(self) -> SQLiteCheck | None:
+        return self.table if self.ref.dataset.format is Format.GPKG else None
+
+
+@contextmanager
+def damage(title: str) -> Iterator[None]:
+    """Say that a table is damaged, where SQLite does; `title` is its layer's."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise GeoAssetsError("UNREADABLE", f"{title} is damaged: {error}") from error
