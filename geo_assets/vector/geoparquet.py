@@ -1,6 +1,6 @@
 """What GeoParquet 1.1 says of a file's geometries, in its metadata.
 
-Here: the metadata alone. Not here: writing tables (`tables/export.py`) and items (`stac/geoparquet.py`), reading
+Here: the metadata alone, written and read. Not here: writing tables (`tables/export.py`) and items (`stac/geoparquet.py`), reading
 (`reader/parquet.py`).
 """
 
@@ -16,6 +16,10 @@ PARQUET = "application/vnd.apache.parquet"
 
 #: The sides of a box, as the fields of a struct.
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+#: Numbers of a box, without heights and with them.
+_BOXES = frozenset({4, 6})
 
 
 class Bounds:
@@ -54,3 +58,20 @@ def metadata(column: str, kinds: Iterable[str], bounds: Bounds, *, box: str, crs
         "covering": {"bbox": {side: [box, side] for side in SIDES}},
     }
     return json.dumps({"version": "1.1.0", "primary_column": column, "columns": {column: said}}, sort_keys=True)
+
+
+def kinds_of(column: dict[str, Any]) -> tuple[str, ...]:
+    """Return the kinds of geometry that a column's metadata states; nothing where it states none, or no list."""
+    kinds = column.get("geometry_types")
+    return tuple(kind for kind in kinds if isinstance(kind, str)) if isinstance(kinds, list) else ()
+
+
+def bounds_of(column: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """Return the extent that a column's metadata states; None where it states none, or one across the antimeridian."""
+    box = column.get("bbox")
+    if not isinstance(box, list) or len(box) not in _BOXES or not all(type(side) in {int, float} for side in box):
+        return None
+    half = len(box) // 2
+    west, south, east, north = (float(side) for side in (*box[:2], *box[half : half + 2]))
+    is_box = all(map(math.isfinite, (west, south, east, north))) and west <= east and south <= north
+    return (west, south, east, north) if is_box else None

@@ -44,7 +44,10 @@ def altered(path, *statements):
 
 
 def write(frame, path, **options):
-    """Write with pyogrio by the path's ending; returns the path."""
+    """Write with pyogrio, or as GeoParquet, by the path's ending; returns the path."""
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, **options)
+        return path
     drivers = {
         ".gpkg": "GPKG",
         ".shp": "ESRI Shapefile",

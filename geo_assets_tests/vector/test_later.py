@@ -1,5 +1,6 @@
 """Geometries that are looked at while they are sent give the table and the plan that looking before gives."""
 
+import json
 import sqlite3
 import struct
 import zipfile
@@ -9,6 +10,7 @@ from io import BytesIO
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from pyproj import CRS
@@ -93,17 +95,15 @@ def test_the_table_and_the_plan_are_the_same_whenever_geometries_are_looked_at(t
 
 
 @pytest.mark.parametrize("trust", [False, True])
-@pytest.mark.parametrize("ending", ["shp", "fgb"])
+@pytest.mark.parametrize("ending", ["shp", "fgb", "parquet"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_holds_for_what_the_header_of_a_file_states(tmp_path, kind, ending, trust):
-    shapes = [shape for shape in KINDS[kind] if shape is not None or ending == "shp"]
+    shapes = [shape for shape in KINDS[kind] if shape is not None or ending != "fgb"]
     path = write(gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=shapes, crs=4326), tmp_path / f"a.{ending}")
     if not trust:
         same(path)
     plan, rows, _ = as_the_stages_load(path, trust_geometry=trust)
-    (before,) = inspect(
-        InspectRequest(source=str(path), thorough=False, look_first=True, trust_geometry=trust)
-    ).layers
+    (before,) = inspect(InspectRequest(source=str(path), thorough=False, look_first=True, trust_geometry=trust)).layers
     sink = BytesIO()
     stream(StreamRequest(source=str(path), plan=before), sink)
     sink.seek(0)
@@ -148,7 +148,54 @@ def test_a_flatgeobuf_that_is_cut_off_is_unreadable(tmp_path):
         assert caught.value.code == "UNREADABLE"
 
 
-@pytest.mark.parametrize("ending", ["gpkg", "fgb", "shp"])
+def parquet(path, wkb, **said):
+    """A GeoParquet of these bytes, whose metadata says this of them."""
+    column = {"encoding": "WKB", "geometry_types": ["Polygon"], "bbox": [0, 0, 3, 3], **said}
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    table = pa.table({"n": list(range(len(wkb))), "geometry": pa.array(wkb, pa.binary())})
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
+    return path
+
+
+@pytest.mark.parametrize("options", [{"byte_order": 0}, {"flavor": "extended", "include_srid": True}, {}], ids=str)
+@pytest.mark.parametrize("trust", [False, True])
+def test_bytes_that_are_not_as_postgis_wants_them_are_written_anew(tmp_path, options, trust):
+    shapes = [box(0, 0, 1, 1), shapely.set_srid(box(1, 1, 2, 2), 4326), HOLED]
+    path = parquet(tmp_path / "a.parquet", [shapely.to_wkb(shape, **options) for shape in shapes])
+    if not trust:
+        same(path)
+    _, rows, _ = as_the_stages_load(path, trust_geometry=trust)
+    assert shapely.from_wkb(rows["geom"].to_numpy()).tolist() == [shapely.multipolygons([shape]) for shape in shapes]
+    assert {bytes(wkb[:5]) for wkb in rows["geom"].to_pylist()} == {b"\1\6\0\0\0"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"geometry_types": ["Point"]},
+        {"geometry_types": ["Polygon", "Point"]},
+        {"geometry_types": ["MultiPolygon", "Polygon"]},
+        {"geometry_types": ["Polygon Z"]},
+        {"geometry_types": []},
+        {"geometry_types": "Polygon"},
+        {"geometry_types": [None]},
+        {"geometry_types": ["Curve"]},
+        {"bbox": [5, 5, 9, 9]},
+        {"bbox": [170, 0, -170, 1]},
+        {"bbox": [0, 0, -5, 3, 3, 9]},
+        {"bbox": [0, 0, 1]},
+        {"bbox": ["0", "0", "3", "3"]},
+        {"bbox": None},
+    ],
+    ids=str,
+)
+def test_metadata_of_a_geoparquet_that_is_wrong_is_not_believed(tmp_path, said):
+    path = parquet(tmp_path / "a.parquet", [shapely.to_wkb(box(0, 0, 1, 1)), shapely.to_wkb(BOW)], **said)
+    plan, rows, _ = as_the_stages_load(path)
+    assert (plan.geometry_type, plan.has_z, plan.bounds, len(rows)) == ("MULTIPOLYGON", False, (0, 0, 2, 2), 2)
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "fgb", "shp", "parquet"])
 def test_the_same_holds_over_several_batches_and_for_real_shapes(tmp_path, ending):
     world = gpd.read_file(NATURAL_EARTH).explode(index_parts=False)
     shapes = np.tile(world.geometry.values, 60)

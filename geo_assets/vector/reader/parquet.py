@@ -23,6 +23,8 @@ import numpy as np
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.crs import are_one, parse_file_crs
+from geo_assets.vector.geoparquet import bounds_of, kinds_of
+from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.arrow_types import (
     as_binary,
     holds_bytes,
@@ -45,6 +47,7 @@ from geo_assets.vector.reader.batches import (
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.native import NATIVE, from_native, holds_native
 from geo_assets.vector.reader.placing import Placing, find_placing
+from geo_assets.vector.reader.stated import outline_of, widest
 from geo_assets.vector.reader.text_values import TypeGuess
 
 if TYPE_CHECKING:
@@ -73,6 +76,8 @@ class _Geometry:
     placing: Placing | None = None  # for a plain table
     covering: str | None = None
     notes: list[str] = field(default_factory=list)
+    kinds: tuple[str, ...] = ()  # as the metadata states them
+    bounds: BoundingBox | None = None  # likewise
 
     def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
         """Return the WKB of one batch, whose geometry is column `at`, and what is wrong by row."""
@@ -112,7 +117,7 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
     parts = _Parts.of(ref.dataset.path)
     with pq.ParquetFile(parts.paths[0], pre_buffer=False) as file:
-        schema = file.schema_arrow
+        schema, features = file.schema_arrow, file.metadata.num_rows
         geometry = _find_geometry(file, ref, attributes=attributes)
     geometry.check_type(schema, ref.title)
     dropped = {geometry.position, schema.get_field_index(geometry.covering) if geometry.covering else -1}
@@ -122,7 +127,18 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     names = [*(schema.field(i).name for i in positions), *parts.keys]
     types = [*(without_views(schema.field(i).type) for i in positions), *parts.types]
     read = _Reader(ref, parts, schema, geometry, positions)
-    yield OpenLayer(names, types, geometry.crs, read.batches, warnings=geometry.notes, findings=read.findings)
+    alone = len(parts.paths) == 1
+    yield OpenLayer(
+        names,
+        types,
+        geometry.crs,
+        read.batches,
+        bounds=geometry.bounds if alone else None,
+        outline=lambda: outline_of(widest(geometry.kinds), features) if alone else None,
+        last=lambda: features,
+        warnings=geometry.notes,
+        findings=read.findings,
+    )
 
 
 @dataclass(slots=True)
@@ -414,7 +430,15 @@ def _declared(text: bytes, schema: pa.Schema, title: str, wanted: str | None) ->
     except (KeyError, TypeError, IndexError):
         covering = None
     crs = _DEFAULT_CRS if "crs" not in column else None if column["crs"] is None else json.dumps(column["crs"])
-    return _Geometry(position, crs, encoding, covering=covering if isinstance(covering, str) else None, notes=notes)
+    return _Geometry(
+        position,
+        crs,
+        encoding,
+        covering=covering if isinstance(covering, str) else None,
+        notes=notes,
+        kinds=kinds_of(column),
+        bounds=bounds_of(column),
+    )
 
 
 def _box_column(schema: pa.Schema) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,14 @@ class Outline:
 
     headers: Headers  # of one WKB
     features: int
+
+
+def widest(kinds: Sequence[str]) -> str | None:
+    """Return the kind among some whose table takes them all: `MultiPolygon` of it and `Polygon`; None where no kind
+    does, or there is none.
+    """
+    names = {kind.replace("Multi", "") for kind in kinds}
+    return max(kinds, key=len) if len(names) == 1 else None
 
 
 def outline_of(kind: str | None, features: int) -> Outline | None:
