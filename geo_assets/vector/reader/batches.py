@@ -15,15 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.formats import forbid_drivers
 from geo_assets.vector.reader.sources import Dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from geo_assets.vector.reader.stated import Outline, Scan
-
-forbid_drivers()  # before anything imports pyogrio
 
 #: Rows that are read, processed and sent at once: 65,536 cost twice the memory and save no time.
 BATCH_ROWS = 8192

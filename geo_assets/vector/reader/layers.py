@@ -8,18 +8,16 @@ is (`sources.py`).
 from __future__ import annotations
 
 import sqlite3
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.once import remembered_of_file
 from geo_assets.storage.geopackages import TILES
 from geo_assets.text import without_name
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.formats import Format
+from geo_assets.vector.reader.listing import Listing, layers_of
 from geo_assets.vector.reader.sources import Dataset
 from geo_assets.vector.reader.sqlite_values import read_only
 from geo_assets.vector.reader.unpacking import listed
@@ -80,50 +78,8 @@ def without_column(dataset: Dataset, columns: Iterable[str]) -> list[str]:
     return [f"{dataset.name} has values that become no column: {listed(names)}"] if names else []
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """What GDAL says of all layers of a file."""
-
-    kinds: tuple[tuple[str, str | None], ...]  # their names, and kinds of geometry; None: it has none
-    driver: str | None  # None: it is checked where a layer is opened
-
-
-def _listing(dataset: Dataset) -> _Listing:
-    from geo_assets.vector.reader.ogr import KNOW_THEMSELVES
-
-    return _listed(dataset.path, dataset.format in KNOW_THEMSELVES)
-
-
-@remembered_of_file  # it is asked for twice, and GDAL opens the file each time
-def _listed(path: Path, opens_at_once: bool) -> _Listing:
-    import pyogrio
-
-    from geo_assets.vector.reader.ogr import configure
-
-    configure()
-    kinds, driver = (None, None) if opens_at_once else _alone(path)
-    if kinds is None:
-        kinds = tuple((str(name), kind) for name, kind in pyogrio.list_layers(path))
-    return _Listing(kinds, driver)
-
-
-def _alone(path: Path) -> tuple[tuple[tuple[str, str | None], ...] | None, str | None]:
-    """Return the layer of a file that has one, nothing for one without, None for one with several; and the driver. To
-    list the layers as well GDAL would read some files whole once more.
-    """
-    import pyogrio
-
-    from geo_assets.vector.reader.ogr import SEVERAL_LAYERS
-
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        try:
-            info = pyogrio.read_info(path)
-        except IndexError:  # of pyogrio, which takes the first layer
-            return (), None
-    if any(str(warning.message).startswith(SEVERAL_LAYERS) for warning in heard):
-        return None, info["driver"]
-    return ((info["layer_name"], info["geometry_type"]),), info["driver"]
+def _listing(dataset: Dataset) -> Listing:
+    return dataset.listing or layers_of(dataset.path, dataset.format)
 
 
 def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:

@@ -23,8 +23,15 @@ from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLa
 from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
-from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
 from geo_assets.vector.reader.gml_geometries import IN_PART
+from geo_assets.vector.reader.listing import (
+    FIRST_CURVE,
+    KNOW_THEMSELVES,
+    LAST_CURVE,
+    OPEN_OPTIONS,
+    SEVERAL_LAYERS,
+    configure,
+)
 from geo_assets.vector.reader.read_once import opened
 from geo_assets.vector.reader.stated import Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
@@ -37,12 +44,6 @@ if TYPE_CHECKING:
 
     from geo_assets.vector.reader.sources import Dataset
 
-#: GDAL ends a batch here, so that large geometries do not add up; a single feature beyond it cannot be read. Bytes.
-BATCH_BYTES = 256 * 1024**2
-
-#: Formats that state number and extent of a layer's features in their header.
-KNOW_THEMSELVES = frozenset({Format.GPKG, Format.SHAPEFILE, Format.FLATGEOBUF, Format.FILEGDB})
-
 #: Formats whose features have an id that is data: the key of a table.
 _HAVE_IDS = frozenset({Format.GPKG, Format.FILEGDB, Format.SQLITE})
 
@@ -51,12 +52,6 @@ _IN_UTC = frozenset({Format.GPKG, Format.SQLITE})
 
 #: GDAL's first column when feature ids are requested.
 _FID = 0
-
-#: WKB's codes of CircularString, CompoundCurve, CurvePolygon, MultiCurve and MultiSurface.
-_FIRST_CURVE, _LAST_CURVE = 8, 12
-
-#: How pyogrio begins to warn that it takes the first of them.
-SEVERAL_LAYERS = "More than one layer found"
 
 #: Warnings of GDAL, numpy and shapely that are of no use to the user.
 _IDLE_TALK = (
@@ -70,32 +65,8 @@ _IDLE_TALK = (
 #: Formats of which each number is held against the text: what GDAL says that it made of one is of no use.
 _HELD = frozenset({Format.GPX})
 
-_CONFIGURATION = {
-    "OGR_ARROW_MEM_LIMIT": str(BATCH_BYTES),
-    "OGR_ARC_STEPSIZE": str(ARC_STEP_DEGREES),
-    "GML_FIELDTYPES": "ALWAYS_STRING",  # 007 would become 7; text is typed by ourselves
-    "GML_SKIP_RESOLVE_ELEMS": "ALL",  # no xlink is followed
-    "GML_DOWNLOAD_SCHEMA": "NO",
-    "GML_ATTRIBUTES_TO_OGR_FIELDS": "NO",
-    "OGR_XLSX_HEADERS": "FORCE",  # the first row names the columns
-}
-
-#: Layers' kinds of geometry that GDAL has and pyogrio refuses, with the whole file: any kind with z, m or both, and the
-#: codes from `_FIRST_CURVE` to triangles (17). The kinds of their features are what counts.
-_ANY_KIND = "Unknown"
-_KINDS_WITHOUT_NAME = (
-    0x80000000, -0x80000000, 2000, 3000,
-    *(code + dimensions for code in range(_FIRST_CURVE, 18) for dimensions in (0, 1000, 2000, 3000)),
-)  # fmt: skip
-
 #: Has GDAL read a GeoPackage feature by feature.
 _BY_FEATURE = "OGR_GPKG_STREAM_BASE_IMPL"
-
-#: Open options by format.
-_OPEN_OPTIONS: dict[Format, dict[str, str]] = {
-    Format.GML: {"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO", "EXPOSE_FID": "YES"},
-}
-
 
 #: Given the ids of features for which GDAL returned no geometry, says what is wrong with those that have one.
 Unread = Callable[[list[int]], dict[int, str]]
@@ -128,7 +99,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     """
     configure()
     dataset = ref.dataset
-    options = _OPEN_OPTIONS.get(dataset.format, {})
+    options = OPEN_OPTIONS.get(dataset.format, {})
     findings = Findings()
     with _listening(dataset.format, findings):
         knows = dataset.format in KNOW_THEMSELVES
@@ -194,16 +165,6 @@ def _reading_once(ref: LayerRef, table: Any) -> Iterator[None]:
         yield
     finally:
         pyogrio.set_gdal_config_options({_BY_FEATURE: None})
-
-
-def configure() -> None:
-    """Configure GDAL before it opens anything."""
-    import pyogrio
-    from pyogrio._geometry import GEOMETRY_TYPES
-
-    pyogrio.set_gdal_config_options(_CONFIGURATION)
-    for code in _KINDS_WITHOUT_NAME:
-        GEOMETRY_TYPES.setdefault(code, _ANY_KIND)
 
 
 def check_driver(dataset: Dataset, driver: str) -> None:
@@ -456,7 +417,7 @@ class _Batches:
 def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array, int]:
     """Return curves as lines, made by GDAL in steps of `ARC_STEP_DEGREES`, and how many there were."""
     codes = Headers.of(wkb).codes
-    rows = np.flatnonzero((codes >= _FIRST_CURVE) & (codes <= _LAST_CURVE))
+    rows = np.flatnonzero((codes >= FIRST_CURVE) & (codes <= LAST_CURVE))
     if not len(rows):
         return wkb, 0
     import pyarrow as pa

@@ -8,6 +8,8 @@ features (`layers.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +24,7 @@ from geo_assets.vector.reader.dbf import Dbf
 from geo_assets.vector.reader.formats import ENDINGS, GZIP, OWN_ENDING, ZIP, Format, head_of, identify
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
 from geo_assets.vector.reader.kml_schemas import copy_for_gdal
+from geo_assets.vector.reader.listing import Listing, layers_of
 from geo_assets.vector.reader.mif_columns import Header
 from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.prj import make_readable
@@ -63,6 +66,7 @@ class Dataset:
         default_factory=dict
     )  # geometries of a GML that GDAL does not read, or in part: what is wrong, by layer and position
     named: Mapping[str, str] = field(default_factory=dict)  # values that may become no column: which would have them
+    listing: Listing | None = None  # its layers, where they are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +170,16 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         refuse_unwritten(path, name)
     left_out = check_file(path, kind, name)
     own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else OWN_ENDING[kind]}"
-    seen = check_numbers(path, name) if kind in _XML else Seen()
     header = Header.of(path) if own.suffix == ".mif" else None
+    seen, listing = Seen(), None
     if not folder.exists():
         with made_whole(folder) as partial:
-            _lay_out(path, kind, partial / own.name, name, seen, header)
+            if kind in _XML:
+                seen, listing = _looked_at(path, kind, partial / own.name, name)
+            else:
+                _lay_out(path, kind, partial / own.name, name, header)
+    elif kind in _XML:
+        seen = check_numbers(path, name)
     counted = check_parts(own, name)
     features = seen.features if counted is None else {"": counted}
     encoding, notes = (
@@ -191,6 +200,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         declared,
         seen.unread,
         seen.named,
+        listing,
     )
 
 
@@ -236,14 +246,28 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
     return codec, (note,) if note else ()
 
 
-def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen, header: Header | None) -> None:
+def _looked_at(path: Path, kind: Format, own: Path, name: str) -> tuple[Seen, Listing | None]:
+    """Link or copy a text of XML; look at it while GDAL reads it to list its layers. What GDAL fails with it fails with
+    once more where they are wanted, and is told there.
+    """
+    _link(path, own)
+    listing = None
+    with ThreadPoolExecutor(1) as beside:
+        look = beside.submit(check_numbers, path, name)
+        with suppress(Exception):
+            listing = layers_of(own, kind)
+        seen = look.result()
+    if seen.kml.wants_a_copy:
+        own.unlink()
+        copy_for_gdal(path, own, seen.kml)
+    return seen, listing
+
+
+def _lay_out(path: Path, kind: Format, own: Path, name: str, header: Header | None) -> None:
     if kind is Format.ESRI_JSON:
         from geo_assets.vector.reader import esri_json
 
         esri_json.copy(path, own, name)
-        return
-    if seen.kml.wants_a_copy:
-        copy_for_gdal(path, own, seen.kml)
         return
     if header:
         header.copy_as_text(path, own)
