@@ -23,28 +23,37 @@ _LEAST = 8 << 20
 
 
 @contextmanager
-def for_reading(dataset: Any, rows: int, readers: int = 1) -> Iterator[None]:
+def for_reading(dataset: Any, rows: int, columns: int | None = None, *, readers: int = 1) -> Iterator[None]:
     """Let GDAL keep as many decoded blocks as it takes to read each block of this dataset once.
 
     Args:
-        dataset: an open one. Of formats other than GeoTIFF it is not known in which order GDAL reads the blocks of
-            several bands: for these nothing changes.
+        dataset: an open one, of which all bands are read at a time. Of formats other than GeoTIFF it is not known in
+            which order GDAL reads the blocks of several bands: for these nothing changes.
         rows: of pixels, that are read at a time, from top to bottom.
+        columns: likewise, from left to right; None: all.
         readers: threads that read.
     """
     before = get_gdal_config("GDAL_CACHEMAX")
     if dataset.driver == "GTiff":
-        set_gdal_config("GDAL_CACHEMAX", min(before, max(_LEAST, readers * bytes_in_use(dataset, rows))))
+        set_gdal_config("GDAL_CACHEMAX", min(before, max(_LEAST, readers * bytes_in_use(dataset, rows, columns))))
     try:
         yield
     finally:
         set_gdal_config("GDAL_CACHEMAX", before)
 
 
-def bytes_in_use(dataset: Any, rows: int) -> int:
-    """Return the size of the decoded blocks that are needed again while `rows` rows of pixels are read at a time: two
-    blocks of all bands, which may be one block of the file; where blocks reach into the next rows, two rows of them.
+def bytes_in_use(dataset: Any, rows: int, columns: int | None = None) -> int:
+    """Return the size of the decoded blocks that are needed again while a raster is read: two blocks of all bands,
+    which may be one block of the file; where blocks reach into what is read next, all that rows of pixels lie in, and
+    the blocks below them: GDAL may read one band after the other, and each of them needs its last blocks again.
     """
     pixel = sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
     sizes: Iterator[tuple[int, int]] = ((height, min(width, dataset.width)) for height, width in dataset.block_shapes)
-    return max(2 * pixel * height * (dataset.width if rows % height else width) for height, width in sizes)
+    return max(pixel * height * _blocks(dataset.width, height, width, rows, columns) for height, width in sizes)
+
+
+def _blocks(whole: int, height: int, width: int, rows: int, columns: int | None) -> int:
+    """Return the pixels of a row of blocks that are needed, times their rows; see `bytes_in_use`."""
+    if rows % height or (columns or width) % width:
+        return whole * (-(-rows // height) + 1)
+    return 2 * width

@@ -265,7 +265,8 @@ def _each_tile(
         first = is_open or stack.enter_context(_open_level(path, level, sharing=False))
         parts, count = list(pieces(first, tiles=_TILES_AT_ONCE)), first.count
         at_once = min(threads, len(parts))  # of one thread nothing is done meanwhile
-        stack.enter_context(gdal_cache.for_reading(first, TILE, at_once))
+        if len(parts[0].bands) == count:
+            stack.enter_context(gdal_cache.for_reading(first, TILE, TILE, readers=at_once))
         opened.put(first)
         for _ in range(1, at_once):
             opened.put(stack.enter_context(_open_level(path, level, sharing=False)))

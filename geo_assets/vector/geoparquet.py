@@ -1,7 +1,7 @@
 """What GeoParquet 1.1 says of a file's geometries, in its metadata.
 
-Here: the metadata alone, written and read. Not here: writing tables (`tables/export.py`) and items (`stac/geoparquet.py`), reading
-(`reader/parquet.py`).
+Here: the metadata alone, written and read. Not here: writing tables (`tables/export.py`) and items
+(`stac/geoparquet.py`), reading (`reader/parquet.py`).
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def bounds_of(column: dict[str, Any]) -> tuple[float, float, float, float] | Non
     if not isinstance(box, list) or len(box) not in _BOXES or not all(type(side) in {int, float} for side in box):
         return None
     half = len(box) // 2
-    west, south, east, north = (float(side) for side in (*box[:2], *box[half : half + 2]))
+    try:
+        west, south, east, north = (float(side) for side in (*box[:2], *box[half : half + 2]))
+    except OverflowError:  # a whole number beyond any double
+        return None
     is_box = all(map(math.isfinite, (west, south, east, north))) and west <= east and south <= north
     return (west, south, east, north) if is_box else None

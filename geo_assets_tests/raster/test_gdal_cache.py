@@ -9,6 +9,7 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.windows import Window
 
 from geo_assets.raster import gdal_cache
+from geo_assets.raster.validate import level_hashes
 
 ROWS = 512
 
@@ -16,6 +17,7 @@ LAYOUTS = {
     "rows": {"count": 3, "interleave": "pixel", "blockysize": 1},
     "strips that reach into the next rows": {"count": 3, "interleave": "pixel", "blockysize": 1000},
     "strips of one band each": {"count": 3, "interleave": "band", "blockysize": 1000},
+    "low strips of one band each": {"count": 8, "interleave": "band", "blockysize": 260},
     "tiles": {"count": 3, "interleave": "pixel", "tiled": True, "blockxsize": 512, "blockysize": 512},
     "tiles that reach into the next rows": {
         "count": 3, "interleave": "pixel", "tiled": True, "blockxsize": 768, "blockysize": 768
@@ -24,10 +26,10 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-def made(path: Path, layout: dict[str, object]) -> Path:
-    """A raster of 2,100 x 2,100 pixels that does not compress well, so that bytes read tell of blocks decoded."""
-    pixels = np.random.default_rng(5).integers(0, 60_000, (2100, 2100), dtype=np.uint16)
-    profile = {"driver": "GTiff", "dtype": "uint16", "width": 2100, "height": 2100, "compress": "LZW", **layout}
+def made(path: Path, layout: dict[str, object], side: int = 2100) -> Path:
+    """A raster of so many pixels a side that does not compress well, so that bytes read tell of blocks decoded."""
+    pixels = np.random.default_rng(5).integers(0, 60_000, (side, side), dtype=np.uint16)
+    profile = {"driver": "GTiff", "dtype": "uint16", "width": side, "height": side, "compress": "LZW", **layout}
     with rasterio.open(path, "w", **profile) as dataset:
         for band in dataset.indexes:
             dataset.write(pixels, band)
@@ -47,6 +49,18 @@ def test_each_block_is_read_once(tmp_path: Path, layout: dict[str, object]) -> N
         for top in range(0, dataset.height, ROWS):
             dataset.read(window=Window(0, top, dataset.width, min(ROWS, dataset.height - top)))
         assert bytes_read() - before < 1.1 * source.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("bands", "interleave", "threads"),
+    [(100, "pixel", 1), (3, "pixel", 1), (3, "pixel", 2), (3, "band", 1), (3, "band", 2)],
+)
+def test_a_level_that_is_hashed_is_read_once(tmp_path: Path, bands: int, interleave: str, threads: int) -> None:
+    tiles = {"count": bands, "tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": interleave}
+    source = made(tmp_path / "source.tif", tiles, side=1100)
+    before = bytes_read()
+    level_hashes(source, threads)
+    assert bytes_read() - before < 1.1 * source.stat().st_size
 
 
 def test_the_size_is_that_of_before_when_the_reading_ends_or_fails(tmp_path: Path) -> None:

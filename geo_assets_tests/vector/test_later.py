@@ -111,6 +111,26 @@ def test_the_same_holds_for_what_the_header_of_a_file_states(tmp_path, kind, end
     assert (plan.geometry_type, plan.has_z, plan.bounds) == (before.geometry_type, before.has_z, before.bounds)
 
 
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("ending", ["shp", "parquet"])
+def test_a_file_that_states_a_kind_of_geometry_and_has_none_is_what_looking_before_finds(tmp_path, ending, trust):
+    if ending == "parquet":
+        path = parquet(tmp_path / "a.parquet", [None, None])
+    else:
+        path = write(gpd.GeoDataFrame({"n": [0, 1]}, geometry=[Polygon(), Polygon()], crs=4326), tmp_path / "a.shp")
+    with pytest.raises(GeoAssetsError, match="no geometry in its 2 features") as caught:
+        as_the_stages_load(path, trust_geometry=trust)
+    assert caught.value.code == "VECTOR_NO_GEOMETRY"
+    plan, rows, _ = as_the_stages_load(path, trust_geometry=trust, attribute_tables=True)
+    assert (plan.geometry_type, rows["n"].to_pylist()) == (None, [0, 1])
+
+
+def test_an_extent_of_a_geoparquet_is_measured_also_where_geometry_is_trusted(tmp_path):
+    path = parquet(tmp_path / "a.parquet", [shapely.to_wkb(box(0, 0, 1, 1))], bbox=[0, 0, 50, 50])
+    plan, *_ = as_the_stages_load(path, trust_geometry=True)
+    assert plan.bounds == (0, 0, 1, 1)
+
+
 def test_a_shapefile_of_which_rows_are_deleted_is_looked_at_first(tmp_path):
     frame = gpd.GeoDataFrame({"n": range(5)}, geometry=[Point(i, i) for i in range(5)], crs=4326)
     path = write(frame, tmp_path / "a.shp")
@@ -184,6 +204,7 @@ def test_bytes_that_are_not_as_postgis_wants_them_are_written_anew(tmp_path, opt
         {"bbox": [170, 0, -170, 1]},
         {"bbox": [0, 0, -5, 3, 3, 9]},
         {"bbox": [0, 0, 1]},
+        {"bbox": [0, 0, 10**400, 1]},
         {"bbox": ["0", "0", "3", "3"]},
         {"bbox": None},
     ],

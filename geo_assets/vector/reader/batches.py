@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,12 @@ class LayerRef:
     layer: str | None = None  # None where the file is one layer
     sound_values: bool = False  # an earlier scan found that each value has its column's type
     ids_are_checked: bool = False  # by who reads it: that they ascend
+
+    @property
+    def beside(self) -> Path:
+        """Return the folder of what was read of it and is wanted again, beside its dataset's own."""
+        folder = self.dataset.path.parent
+        return folder.with_name(f"{folder.name}.{self.index}")
 
     @property
     def title(self) -> str:

@@ -22,8 +22,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.encodings import FALLBACK, encoding_of_text, find_codec
 from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.placed_once import Place, placed
 from geo_assets.vector.reader.placing import Placing, find_placing
-from geo_assets.vector.reader.read_once import Place, placed
 from geo_assets.vector.reader.text_values import TypeGuess
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     findings = Findings()
 
     def batches(_: Collection[int] | None) -> Iterator[Batch]:
-        with _placing(ref, dialect.placing) as place:
+        with _placing(ref, dialect) as place:
             for batch in _read(ref.dataset.path, ref.dataset.name, dialect, place, findings):
                 for guess, column in zip(guesses, batch.columns, strict=True):
                     guess.add(column)
@@ -101,16 +101,17 @@ def open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 
 @contextmanager
-def _placing(ref: LayerRef, placing: Placing | None) -> Iterator[Place]:
+def _placing(ref: LayerRef, dialect: Dialect) -> Iterator[Place]:
     """Yield what places the rows of one pass over a file."""
     import pyarrow as pa
 
+    placing = dialect.placing
     if placing is None:
         yield lambda batch: (pa.nulls(len(batch), pa.binary()), {})
     elif placing.geometry is None:  # a pair of numbers is soon read
         yield placing.place
     else:
-        with placed(ref, placing.place) as place:
+        with placed(ref, placing.place, repr(dialect)) as place:
             yield place
 
 

@@ -17,13 +17,10 @@ from geo_assets.storage.geopackages import TILES
 from geo_assets.text import without_name
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.formats import Format
-from geo_assets.vector.reader.listing import Listing, layers_of
+from geo_assets.vector.reader.listing import BATCH_BYTES, Listing, layers_of
 from geo_assets.vector.reader.sources import Dataset
 from geo_assets.vector.reader.sqlite_values import read_only
 from geo_assets.vector.reader.unpacking import listed
-
-#: GDAL ends a batch here (`ogr.py`). MiB.
-_LARGEST_FEATURE_MIB = 256
 
 #: Formats of one layer that we read ourselves.
 _OURS = frozenset({Format.PARQUET, Format.CSV, Format.GEOJSON, Format.GEOJSON_LINES})
@@ -181,7 +178,7 @@ def _unreadable(dataset: Dataset, error: Exception) -> GeoAssetsError:
         .split()
     )
     if "Too large feature" in said:
-        return GeoAssetsError("TOO_LARGE", f"{dataset.name} has a feature larger than {_LARGEST_FEATURE_MIB} MiB")
+        return GeoAssetsError("TOO_LARGE", f"{dataset.name} has a feature larger than {BATCH_BYTES >> 20} MiB")
     said = without_name(said.partition(".; It might help")[0], dataset.name).replace(
         "it not recognized", "it is not recognized"
     )

@@ -13,14 +13,12 @@ from pathlib import Path
 from geo_assets.once import remembered_of_file
 from geo_assets.vector.reader.formats import Format, forbid_drivers
 from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
+from geo_assets.vector.reader.wkb import FIRST_CURVE
 
 forbid_drivers()  # before anything imports pyogrio
 
 #: GDAL ends a batch here, so that large geometries do not add up; a single feature beyond it cannot be read. Bytes.
 BATCH_BYTES = 256 * 1024**2
-
-#: WKB's codes of CircularString, CompoundCurve, CurvePolygon, MultiCurve and MultiSurface.
-FIRST_CURVE, LAST_CURVE = 8, 12
 
 #: Formats that state number and extent of a layer's features in their header.
 KNOW_THEMSELVES = frozenset({Format.GPKG, Format.SHAPEFILE, Format.FLATGEOBUF, Format.FILEGDB})
@@ -96,7 +94,7 @@ def _alone(path: Path, options: dict[str, str]) -> tuple[tuple[tuple[str, str | 
         warnings.simplefilter("always")
         try:
             info = pyogrio.read_info(path, **options)
-        except IndexError:  # of pyogrio, which takes the first layer
+        except IndexError:  # of pyogrio 0.13, which takes the first of no layers
             return (), None
     if any(str(warning.message).startswith(SEVERAL_LAYERS) for warning in heard):
         return None, info["driver"]

@@ -24,19 +24,12 @@ from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.gml_geometries import IN_PART
-from geo_assets.vector.reader.listing import (
-    FIRST_CURVE,
-    KNOW_THEMSELVES,
-    LAST_CURVE,
-    OPEN_OPTIONS,
-    SEVERAL_LAYERS,
-    configure,
-)
+from geo_assets.vector.reader.listing import KNOW_THEMSELVES, OPEN_OPTIONS, SEVERAL_LAYERS, configure
 from geo_assets.vector.reader.read_once import opened
 from geo_assets.vector.reader.stated import Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
-from geo_assets.vector.reader.wkb import Headers
+from geo_assets.vector.reader.wkb import FIRST_CURVE, LAST_CURVE, Headers
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:

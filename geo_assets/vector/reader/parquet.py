@@ -127,15 +127,16 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     names = [*(schema.field(i).name for i in positions), *parts.keys]
     types = [*(without_views(schema.field(i).type) for i in positions), *parts.types]
     read = _Reader(ref, parts, schema, geometry, positions)
-    alone = len(parts.paths) == 1
+    # other programs keep the metadata when they leave out rows: where nothing is checked it is not believed either
+    believed = len(parts.paths) == 1 and not ref.dataset.options.trust_geometry
     yield OpenLayer(
         names,
         types,
         geometry.crs,
         read.batches,
-        bounds=geometry.bounds if alone else None,
-        outline=lambda: outline_of(widest(geometry.kinds), features) if alone else None,
-        last=lambda: features,
+        bounds=geometry.bounds if believed else None,
+        outline=lambda: outline_of(widest(geometry.kinds), features) if believed else None,
+        last=lambda: features if believed else None,
         warnings=geometry.notes,
         findings=read.findings,
     )

@@ -1,7 +1,6 @@
 """Layers of formats that GDAL reads whole whenever it opens them, or slowly: they are read once, into Arrow files.
 
-Here: these files, what GDAL said while it read, and geometries that were made of text. Not here: which layer, with
-which options (`ogr.py`), making geometries (`placing.py`).
+Here: these files, and what GDAL said while it read. Not here: which layer, with which options (`ogr.py`).
 
 A KML of 114 MB takes GDAL 1.4 s to open; for a table it is asked for its rows four times.
 """
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
 _READ_ONCE = frozenset({Format.KML, Format.GML, Format.GPX, Format.MAPINFO, Format.SPREADSHEET, Format.ESRI_JSON})
 
 _ROWS, _SAID = "rows.arrow", "said.json"
-
-#: Makes WKB of the rows of a batch, and says what is wrong by row.
-Place = Callable[["pa.RecordBatch"], tuple["pa.Array", dict[int, str]]]
-
-#: In the metadata of a batch.
-_FAULTS = b"faults"
 
 
 @contextmanager
@@ -49,7 +42,7 @@ def opened(ref: LayerRef, **arguments: Any) -> Iterator[tuple[str | None, pa.Rec
         with open_arrow(path, **arguments) as (meta, reader):
             yield meta["crs"], reader
         return
-    kept = _beside(ref)
+    kept = ref.beside
     if not kept.exists():
         with made_whole(kept) as partial:
             _keep(path, partial, arguments)
@@ -75,43 +68,3 @@ def _keep(path: Path, folder: Path, arguments: dict[str, Any]) -> None:
                 rows.write_batch(batch)
     said = {"crs": meta["crs"], "warnings": [str(warning.message) for warning in heard]}
     (folder / _SAID).write_text(json.dumps(said))
-
-
-@contextmanager
-def placed(ref: LayerRef, place: Place) -> Iterator[Place]:
-    """Yield what places the batches of one pass over a layer: `place` in the first pass to the end, after it a file of
-    what that made. GEOS takes 12 microseconds for a polygon in WKT, and holds Python's lock while it does.
-    """
-    import pyarrow as pa
-
-    kept = _beside(ref)
-    if kept.exists():
-        with pa.memory_map(str(kept / _ROWS)) as file, pa.ipc.open_stream(file) as reader:
-            batches = reader.iter_batches_with_custom_metadata()
-            yield lambda _: _as_kept(next(batches))
-        return
-    schema = pa.schema([("wkb", pa.binary())])
-    with (
-        made_whole(kept) as partial,
-        pa.OSFile(str(partial / _ROWS), "wb") as file,
-        pa.ipc.new_stream(file, schema) as rows,
-    ):
-
-        def keeping(batch: pa.RecordBatch) -> tuple[pa.Array, dict[int, str]]:
-            wkb, faults = place(batch)
-            said = {_FAULTS: json.dumps(faults).encode()}
-            rows.write_batch(pa.record_batch([wkb], schema=schema), custom_metadata=said)
-            return wkb, faults
-
-        yield keeping
-
-
-def _as_kept(batch: Any) -> tuple[pa.Array, dict[int, str]]:
-    faults = json.loads(batch.custom_metadata[_FAULTS])
-    return batch.batch.column(0), {int(row): fault for row, fault in faults.items()}
-
-
-def _beside(ref: LayerRef) -> Path:
-    """Return where what was read of a layer is kept."""
-    folder = ref.dataset.path.parent
-    return folder.with_name(f"{folder.name}.{ref.index}")

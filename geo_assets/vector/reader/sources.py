@@ -248,7 +248,7 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
 
 def _looked_at(path: Path, kind: Format, own: Path, name: str) -> tuple[Seen, Listing | None]:
     """Link or copy a text of XML; look at it while GDAL reads it to list its layers. What GDAL fails with it fails with
-    once more where they are wanted, and is told there.
+    once more where they are wanted, and is told there, unless our look refuses the text.
     """
     _link(path, own)
     listing = None

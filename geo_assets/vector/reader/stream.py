@@ -369,7 +369,8 @@ class _Sender:
         mine = self._rows + sum(self._rejected.values()) + self._filtered
         is_whole = mine == plan.feature_count and mine + self._elsewhere == plan.feature_count + plan.elsewhere
         if plan.looked_at_later:
-            return not self.differs and is_whole and layer.last() == self._last
+            has_some = bool(self._geometries or self._rejected)  # a header states a kind also where there is none
+            return not self.differs and is_whole and has_some and layer.last() == self._last
         if not is_whole:
             raise GeoAssetsError(
                 "UNREADABLE",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 #: WKB's base type codes (ISO 13249-3). 8-17 are curves, surfaces of curves, TIN and the like.
 POINT, LINE, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION = range(1, 8)
+
+#: Of CircularString, CompoundCurve, CurvePolygon, MultiCurve and MultiSurface.
+FIRST_CURVE, LAST_CURVE = 8, 12
+
 TYPE_NAMES = {
     POINT: "Point",
     LINE: "LineString",
