@@ -158,6 +158,17 @@ def test_a_flatgeobuf_that_states_no_kind_of_geometry_is_looked_at_first(tmp_pat
     assert (plan.geometry_type, plan.looked_at_later) == ("GEOMETRY", False)
 
 
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("shapes", [[BOW, None], [None, BOW], [BOW, None, HOLED], [None, None, BOW]], ids=len)
+def test_features_of_a_flatgeobuf_without_geometry_are_kept(tmp_path, shapes, trust):
+    frame = gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=shapes, crs=4326)
+    path = write(frame, tmp_path / "a.fgb", SPATIAL_INDEX="NO")
+    plan, rows, _ = as_the_stages_load(path, trust_geometry=trust)
+    assert rows["n"].to_pylist() == list(range(len(shapes)))
+    assert [wkb is None for wkb in rows["geom"].to_pylist()] == [shape is None for shape in shapes]
+    assert plan.null_geometries == shapes.count(None)
+
+
 def test_a_flatgeobuf_that_is_cut_off_is_unreadable(tmp_path):
     frame = gpd.GeoDataFrame({"n": range(5000)}, geometry=[Point(i / 100, i / 100) for i in range(5000)], crs=4326)
     path = write(frame, tmp_path / "a.fgb")

@@ -58,8 +58,11 @@ _IDLE_TALK = (
 #: Formats of which each number is held against the text: what GDAL says that it made of one is of no use.
 _HELD = frozenset({Format.GPX})
 
-#: Has GDAL read a GeoPackage feature by feature.
-_BY_FEATURE = "OGR_GPKG_STREAM_BASE_IMPL"
+#: Has GDAL read a layer feature by feature.
+_BY_FEATURE = {
+    Format.GPKG: "OGR_GPKG_STREAM_BASE_IMPL",
+    Format.FLATGEOBUF: "OGR_FLATGEOBUF_STREAM_BASE_IMPL",
+}
 
 #: Given the ids of features for which GDAL returned no geometry, says what is wrong with those that have one.
 Unread = Callable[[list[int]], dict[int, str]]
@@ -112,7 +115,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
-                with _reading_once(ref, table):
+                with _reading_well(ref, info, table):
                     yield from read_now(only)
 
             def read_now(only: Collection[int] | None) -> Iterator[Batch]:
@@ -145,19 +148,27 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 
 @contextmanager
-def _reading_once(ref: LayerRef, table: Any) -> Iterator[None]:
-    """Have GDAL read a GeoPackage feature by feature, in twice the time, where it would read some of them twice."""
+def _reading_well(ref: LayerRef, info: dict[str, Any], table: Any) -> Iterator[None]:
+    """Have GDAL read feature by feature, in twice the time, what it would read wrongly: a GeoPackage, some rows of which
+    it would read twice, and a FlatGeobuf without an index, of which features may lack a geometry, whose bytes it would
+    take from the next (GDAL 3.12.4).
+    """
     import pyogrio
 
-    careful = False
+    option, careful = _BY_FEATURE.get(ref.dataset.format), False
     if ref.dataset.format is Format.GPKG and not ref.ids_are_checked:
         with damage(ref.title):
             careful = table.may_be_repeated()
-    pyogrio.set_gdal_config_options({_BY_FEATURE: "YES" if careful else None})
+    elif ref.dataset.format is Format.FLATGEOBUF:
+        careful = not info["capabilities"]["fast_spatial_filter"]
+    if option is None:
+        yield
+        return
+    pyogrio.set_gdal_config_options({option: "YES" if careful else None})
     try:
         yield
     finally:
-        pyogrio.set_gdal_config_options({_BY_FEATURE: None})
+        pyogrio.set_gdal_config_options({option: None})
 
 
 def check_driver(dataset: Dataset, driver: str) -> None:
