@@ -149,9 +149,9 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 @contextmanager
 def _reading_well(ref: LayerRef, info: dict[str, Any], table: Any) -> Iterator[None]:
-    """Have GDAL read feature by feature, in twice the time, what it would read wrongly: a GeoPackage, some rows of which
-    it would read twice, and a FlatGeobuf without an index, of which features may lack a geometry, whose bytes it would
-    take from the next (GDAL 3.12.4).
+    """Have GDAL read feature by feature, in twice the time, what it would read wrongly (3.12.4): a GeoPackage, some
+    rows of which it would read twice, and a FlatGeobuf without an index, of which features may lack a geometry: it
+    would take their bytes from the next.
     """
     import pyogrio
 
