@@ -21,6 +21,7 @@ from geo_assets.stages.vector_load import _as_found
 from geo_assets.vector.models import Found, InspectRequest, StreamRequest
 from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.inspect import inspect
+from geo_assets.vector.reader.simple import Worth
 from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 from geo_assets.vector.reader.stream import stream
 from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, contradicting, write
@@ -225,6 +226,15 @@ def test_metadata_of_a_geoparquet_that_is_wrong_is_not_believed(tmp_path, said):
     path = parquet(tmp_path / "a.parquet", [shapely.to_wkb(box(0, 0, 1, 1)), shapely.to_wkb(BOW)], **said)
     plan, rows, _ = as_the_stages_load(path)
     assert (plan.geometry_type, plan.has_z, plan.bounds, len(rows)) == ("MULTIPOLYGON", False, (0, 0, 2, 2), 2)
+
+
+@pytest.mark.parametrize("later", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_geos_is_asked_about_is_what_its_bytes_prove(tmp_path, kind, later, monkeypatch):
+    path = write(gpd.GeoDataFrame({"n": range(len(KINDS[kind]))}, geometry=KINDS[kind], crs=4326), tmp_path / "a.gpkg")
+    proven = loaded(path, later=later)
+    monkeypatch.setattr(Worth, "is_due", lambda _: False)
+    assert loaded(path, later=later) == proven
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "fgb", "shp", "parquet"])

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygon, box
 
-from geo_assets.vector.reader.simple import moved, sound
+from geo_assets.vector.reader.simple import Worth, moved, sound
 from geo_assets.vector.reader.wkb import Headers
 
 
@@ -201,3 +201,18 @@ def test_of_a_million_random_and_degenerate_rings_none_is_proven_that_geos_calls
     found = looked_at(polygons)
     assert found.rows.sum() > 2_000, "many are proven"
     assert shapely.is_valid(polygons[found.rows]).all()
+
+
+def test_bytes_are_looked_at_again_after_a_while_where_it_did_not_pay():
+    worth = Worth()
+    assert [worth.is_due() for _ in range(3)] == [True] * 3
+    worth.note(look=1.0, others=2.0, size=100, size_of_others=90)  # GEOS would have taken 0.2 for what is proven
+    asked = [worth.is_due() for _ in range(40)]
+    assert (asked.index(True), all(asked[asked.index(True) :])) == (31, True)
+
+
+@pytest.mark.parametrize(("others", "left"), [(2.0, 10), (0.0, 0), (9.0, 90)])
+def test_bytes_are_looked_at_as_long_as_that_pays(others, left):
+    worth = Worth()
+    worth.note(look=1.0, others=others, size=100, size_of_others=left)
+    assert worth.is_due()

@@ -63,6 +63,11 @@ class Batch:
     fids: pa.Array  # each feature's id in the source, else its position in the file, from 1
     linearised: int = 0
 
+    def geometries(self, mask: NDArray[np.bool_]) -> Batch:
+        """Return the rows of a mask, without attributes."""
+        bare = Batch([], self.wkb, self.faults, self.fids, self.linearised)
+        return bare if mask.all() else bare.keep(mask)
+
     def keep(self, mask: NDArray[np.bool_]) -> Batch:
         """Return the rows of a mask."""
         import pyarrow as pa

@@ -9,6 +9,7 @@ rest, those that cannot be kept are rejected; of the rest, those that do not tou
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conditions import evaluate
 from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.reader.layers import open_layer
-from geo_assets.vector.reader.simple import Sound, inside, sound
+from geo_assets.vector.reader.simple import Sound, Worth, inside, sound
 from geo_assets.vector.reader.wkb import COLLECTION, Headers
 from geo_assets.vector.where import columns_of, find_column, parse
 
@@ -66,6 +67,7 @@ class LayerFilter:
             self._box = box_in(crs, options.bbox, parse_code(options.bbox_crs), title)
             shapely.prepare(self._box)
         self._title = title
+        self._bytes_pay = Worth()
 
     @property
     def positions(self) -> set[int]:
@@ -121,12 +123,31 @@ class LayerFilter:
             cleaned.leave_out(np.flatnonzero(apart))
         return cleaned
 
-    def sound(self, batch: Batch, headers: Headers) -> Sound | None:
-        """Which geometries `clean` would keep as they are, where that shows in their bytes; None where it must parse
-        them all.
+    def look(self, batch: Batch, headers: Headers, *, unchecked: bool = False) -> tuple[Sound, geometry.Cleaned]:
+        """Look at every geometry of a batch: which `clean` keeps as they are shows in the bytes of many; it parses the
+        others. The bytes are not looked at where that has saved less time than it takes: of countries' borders too few
+        are proven.
+
+        Args:
+            batch: what `apply` left.
+            headers: of its geometries.
+            unchecked: as of `clean`.
+
+        Returns:
+            What is sound, and the others, in their order.
         """
-        if self.reads_geometry:
-            return None
+        began = time.thread_time()
+        found = Sound.nothing(headers)
+        if not self.reads_geometry and self._bytes_pay.is_due():
+            found = self._sound(batch, headers)
+        looked = time.thread_time()
+        rest = batch.geometries(~found.rows)
+        cleaned = self.clean(rest, unchecked=unchecked)
+        if found.rows.any():
+            self._bytes_pay.note(looked - began, time.thread_time() - looked, batch.wkb.nbytes, rest.wkb.nbytes)
+        return found, cleaned
+
+    def _sound(self, batch: Batch, headers: Headers) -> Sound:
         found = sound(batch.wkb, headers)
         found.rows[list(batch.faults)] = False
         found.rows[~(inside(found.boxes, geometry.PLAUSIBLE) & inside(found.boxes, self.domain))] = False

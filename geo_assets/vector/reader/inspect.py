@@ -399,9 +399,7 @@ def _survey(
         headers = Headers.of(selected.batch.wkb)
         if bounds and headers.need_nothing and not selected.batch.faults:
             return _Looked(selected, headers)
-        sound = layer_filter.sound(selected.batch, headers)
-        rest = selected.batch if sound is None else selected.batch.keep(~sound.rows)
-        return _Looked(selected, headers, sound, layer_filter.clean(rest, unchecked=not check))
+        return _Looked(selected, headers, *layer_filter.look(selected.batch, headers, unchecked=not check))
 
     for seen in in_order(
         layer.read(None if whole else layer_filter.positions),

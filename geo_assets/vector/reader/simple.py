@@ -1,7 +1,7 @@
 """Geometries that are valid beyond doubt, told from their WKB and moved in it: without parsing it, and without GEOS.
 
-Here: sufficient conditions and why they suffice, and other coordinates for the same bytes. What does not meet them is
-not invalid: `geometry.py` asks GEOS.
+Here: sufficient conditions and why they suffice, whether it is worth while to look, and other coordinates for the same
+bytes. What does not meet them is not invalid: `geometry.py` asks GEOS.
 
 * A point is valid if its coordinates are finite.
 * A line is valid if they are, and two of its vertices differ.
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,9 @@ _BOUND = (3 + 16 * _EPSILON) * _EPSILON
 
 #: A determinant below this is not told from zero.
 _TINY = 1e-250
+
+#: Batches that are not looked at where a look did not pay: one in so many tells whether it does by now.
+_LEFT_OUT = 31
 
 #: Bytes of WKB: byte order and type; a count.
 _HEADER, _COUNT = 5, 4
@@ -73,6 +76,40 @@ class Sound:
     rows: NDArray[np.bool_]
     boxes: NDArray[np.float64]
 
+    @classmethod
+    def nothing(cls, headers: Headers) -> Self:
+        """None of them."""
+        count = len(headers.codes)
+        return cls(headers, np.zeros(count, dtype=np.bool_), np.full((count, 4), np.nan))
+
+
+class Worth:
+    """Whether a look at bytes takes less time than it saves, by how it was before; asked and told by several threads,
+    of which one more or less may ask.
+    """
+
+    def __init__(self) -> None:
+        self._left_out = 0
+
+    def is_due(self) -> bool:
+        """Whether to look at the next batch."""
+        if not self._left_out:
+            return True
+        self._left_out -= 1
+        return False
+
+    def note(self, look: float, others: float, size: int, size_of_others: int) -> None:
+        """Take in how it was with one batch. GEOS takes as long for a byte of what is proven as of the others.
+
+        Args:
+            look: time that the look took, in seconds.
+            others: time that was taken for what is not proven.
+            size: of the batch, in bytes.
+            size_of_others: of what is not proven.
+        """
+        if size_of_others and others * (size - size_of_others) / size_of_others < look:
+            self._left_out = _LEFT_OUT
+
 
 def sound(wkb: pa.Array, headers: Headers) -> Sound:
     """Look at each geometry of a batch once.
@@ -81,7 +118,7 @@ def sound(wkb: pa.Array, headers: Headers) -> Sound:
         wkb: binary or large_binary.
         headers: of it.
     """
-    found = Sound(headers, np.zeros(len(wkb), dtype=np.bool_), np.full((len(wkb), 4), np.nan))
+    found = Sound.nothing(headers)
     with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite nothing is proven
         for group in _groups(wkb, headers):
             boxes = group.boxes(group.x, group.y)

@@ -184,7 +184,7 @@ class _Sender:
         made = self._moved(batch, kind, way) if later else pa.nulls(len(batch.wkb), pa.binary())
         rest = np.asarray(made.is_null())
         rows = np.flatnonzero(rest)
-        cleaned = self.filter.clean(batch if rest.all() else batch.keep(rest), sound=plan.sound, unchecked=later)
+        cleaned = self.filter.clean(batch.geometries(rest), sound=plan.sound, unchecked=later)
         mine = self._mine(cleaned)
         geometry.fit(cleaned, kind, has_z=plan.has_z, transformer=way, trust=plan.options.trust_geometry)
         reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
@@ -229,13 +229,16 @@ class _Sender:
         wkb = promote_wkb(batch.wkb, kind, has_z=plan.has_z)
         if headers is not None and trust:
             return _Prepared(wkb, headers=headers)
-        sound = self.filter.sound(batch, headers) if headers is not None else None
-        mask = ~sound.rows if sound is not None else self._marked(len(wkb))
+        looked_at = None
+        if headers is not None:
+            sound, cleaned = self.filter.look(batch, headers)
+            mask, looked_at = ~sound.rows, (cleaned.copy(), sound)
+        else:
+            mask = self._marked(len(wkb))
+            if not mask.any():
+                return _Prepared(wkb)
+            cleaned = self.filter.clean(batch.geometries(mask))
         rows = np.flatnonzero(mask)
-        if sound is None and not len(rows):
-            return _Prepared(wkb)
-        cleaned = self.filter.clean(batch.keep(mask))
-        looked_at = (cleaned.copy(), sound) if sound is not None else None
         anew = np.asarray(sorted(cleaned.changed), dtype=np.intp)
         if len(anew):
             written = cleaned.only(anew)
