@@ -19,6 +19,7 @@ from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygo
 from geo_assets.errors import GeoAssetsError
 from geo_assets.stages.vector_load import _as_found
 from geo_assets.vector.models import Found, InspectRequest, StreamRequest
+from geo_assets.vector.reader import geometry
 from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.inspect import inspect
 from geo_assets.vector.reader.simple import Worth
@@ -235,6 +236,17 @@ def test_what_geos_is_asked_about_is_what_its_bytes_prove(tmp_path, kind, later,
     proven = loaded(path, later=later)
     monkeypatch.setattr(Worth, "is_due", lambda _: False)
     assert loaded(path, later=later) == proven
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_what_is_moved_in_its_bytes_is_what_parsing_moving_and_writing_gives(tmp_path, trust, monkeypatch):
+    world = gpd.read_file(NATURAL_EARTH).explode(index_parts=False)
+    shapes = [*world.geometry.values, BOW, HOLED, None, FAR, Polygon([(0, 0, 1), (1, 0, 2), (1, 1, 3)])]
+    path = write(gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=shapes, crs=4326), tmp_path / "a.gpkg")
+    options = {"target_crs": "EPSG:3857", "trust_geometry": trust}
+    moved = loaded(path, later=False, **options)
+    monkeypatch.setattr(geometry, "valid_of", lambda wkb: pa.nulls(len(wkb), wkb.type))
+    assert loaded(path, later=False, **options) == moved
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "fgb", "shp", "parquet"])

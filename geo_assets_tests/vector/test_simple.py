@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygon, box
 
+from geo_assets.vector.reader.geometry import valid_of
 from geo_assets.vector.reader.simple import Worth, moved, sound
 from geo_assets.vector.reader.wkb import Headers
 
@@ -126,7 +127,7 @@ def test_what_is_moved_in_its_bytes_is_what_parsing_and_moving_gives_and_the_res
     wkb = pa.array(shapely.to_wkb(np.asarray(given, dtype=object), flavor="iso"), pa.binary())
     anywhere = (-1e12, -1e12, 1e12, 1e12)
     for has_z in (False, True):
-        made = moved(wkb, Headers.of(wkb), shifted, None, anywhere, has_z=has_z, trust=False)
+        made = moved(wkb, Headers.of(wkb), shifted, None, anywhere, has_z=has_z, trust=False).sound
         for each, now, name in zip(given, made.to_pylist(), [*SOUND, *NOT_SOUND], strict=True):
             if name not in SOUND or each.has_z != has_z:
                 assert now is None
@@ -144,7 +145,7 @@ def test_what_lies_beyond_before_or_afterwards_or_goes_nowhere_is_not_moved():
     here = (-1e3, -1e3, 1e3, 1e3)
 
     def nulls(move, domain, plausible):
-        return moved(wkb, headers, move, domain, plausible, has_z=False, trust=True).is_null().to_pylist()
+        return moved(wkb, headers, move, domain, plausible, has_z=False, trust=True).sound.is_null().to_pylist()
 
     assert nulls(shifted, (0, 0, 50, 50), here) == [False, True, False]
     assert nulls(lambda x, y: (x + 950, y), None, here) == [False, True, False]
@@ -154,8 +155,20 @@ def test_what_lies_beyond_before_or_afterwards_or_goes_nowhere_is_not_moved():
 def test_what_a_move_makes_invalid_is_left_to_geos_unless_it_is_trusted():
     wkb = pa.array(shapely.to_wkb([box(0, 0, 1, 1)], flavor="iso"), pa.binary())
     flat, anywhere = (lambda x, y: (x, 0 * y)), (-1e12, -1e12, 1e12, 1e12)
-    assert moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=False).null_count == 1
-    assert moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=True).null_count == 0
+    checked = moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=False)
+    assert (checked.sound.null_count, checked.unproven.null_count) == (1, 0)
+    assert valid_of(checked.unproven).null_count == 1
+    trusted = moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=True)
+    assert (trusted.sound.null_count, trusted.unproven.null_count) == (0, 1)
+
+
+def test_of_what_is_not_proven_the_valid_ones_are_told_by_geos():
+    shapes = [Polygon([(0, 0), (4, 0), (4, 4), (3, 1), (1, 1), (0, 4)]), Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])]
+    wkb = pa.array([*shapely.to_wkb(shapes, flavor="iso"), None], pa.binary())
+    assert valid_of(wkb).to_pylist() == [wkb[0].as_py(), None, None]
+    assert valid_of(pa.array([None, None], pa.binary())).null_count == 2
+    cut = pa.array([wkb[0].as_py(), wkb[0].as_py()[:40]], pa.binary())
+    assert valid_of(cut).null_count == 2  # each is looked at alone, elsewhere
 
 
 #: Few places, close together and far from zero: rounding decides.

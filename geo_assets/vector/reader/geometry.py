@@ -179,6 +179,21 @@ def clean(
     return result
 
 
+def valid_of(wkb: pa.Array) -> pa.Array:
+    """Return those geometries that are valid, null for the others; for all, where GEOS cannot read one of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import shapely
+
+    if wkb.null_count == len(wkb):
+        return wkb
+    try:
+        valid = shapely.is_valid(shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)))
+    except (shapely.errors.ShapelyError, ValueError):
+        return pa.nulls(len(wkb), wkb.type)
+    return pc.if_else(pa.array(valid), wkb, pa.scalar(None, wkb.type))
+
+
 def _unsupported_reason(code: int) -> str:
     return unsupported(CURVES[code]) if code in CURVES else UNREADABLE
 

@@ -128,6 +128,19 @@ def sound(wkb: pa.Array, headers: Headers) -> Sound:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """WKB of geometries at their new places, as far as it can be made of the old; null for the others.
+
+    Attributes:
+        sound: those that are valid beyond doubt; where geometry is trusted, all.
+        unproven: those about which GEOS must decide.
+    """
+
+    sound: pa.Array
+    unproven: pa.Array
+
+
 def moved(
     wkb: pa.Array,
     headers: Headers,
@@ -137,8 +150,8 @@ def moved(
     *,
     has_z: bool,
     trust: bool,
-) -> pa.Array:
-    """Move geometries, where their WKB is enough for it: WKB of those, and null for the others.
+) -> Moved:
+    """Move geometries, where their WKB is enough for it.
 
     Args:
         wkb: binary or large_binary.
@@ -149,9 +162,7 @@ def moved(
         has_z: which geometries are wanted: with or without heights, which are kept.
         trust: also those that are not proven to be valid afterwards.
     """
-    import pyarrow as pa
-
-    rows, parts = [np.zeros(0, dtype=np.intp)], []
+    proven, unproven = _Places(len(wkb)), _Places(len(wkb))
     with np.errstate(invalid="ignore", over="ignore"):
         for group in _groups(wkb, headers):
             if (group.dimension == 3) != has_z:
@@ -159,13 +170,38 @@ def moved(
             x, y = move(group.x, group.y)
             boxes = group.boxes(x, y)
             before = group.boxes(group.x, group.y)
-            good = inside(before, domain) & inside(before, plausible) & inside(boxes, plausible)
-            good &= group.whole(boxes) if trust else group.valid(x, y, boxes)
-            rows.append(group.rows[good])
-            parts.append(group.written(x, y).filter(pa.array(good)))
-    places = np.full(len(wkb), -1, dtype=np.int64)
-    places[np.concatenate(rows)] = np.arange(sum(map(len, rows)))
-    return pa.concat_arrays([*parts, pa.nulls(0, pa.binary())]).take(pa.array(places, mask=places < 0))
+            there = inside(before, domain) & inside(before, plausible) & inside(boxes, plausible)
+            good = there & (group.whole(boxes) if trust else group.valid(x, y, boxes))
+            written = group.written(x, y)
+            proven.add(group.rows, written, good)
+            if not trust:
+                unproven.add(group.rows, written, there & ~good)
+    return Moved(proven.array(), unproven.array())
+
+
+class _Places:
+    """Values by their row in a batch, some at a time."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._rows: list[NDArray[np.intp]] = [np.zeros(0, dtype=np.intp)]
+        self._parts: list[pa.Array] = []
+
+    def add(self, rows: NDArray[np.intp], values: pa.Array, mask: NDArray[np.bool_]) -> None:
+        """Take those of a mask."""
+        import pyarrow as pa
+
+        self._rows.append(rows[mask])
+        self._parts.append(values.filter(pa.array(mask)))
+
+    def array(self) -> pa.Array:
+        """Return a value for each row; null where there is none."""
+        import pyarrow as pa
+
+        places = np.full(self._count, -1, dtype=np.int64)
+        places[np.concatenate(self._rows)] = np.arange(sum(map(len, self._rows)))
+        values = pa.concat_arrays([*self._parts, pa.nulls(0, pa.binary())])
+        return values.take(pa.array(places, mask=places < 0))
 
 
 def inside(boxes: NDArray[np.float64], box: BoundingBox | None) -> NDArray[np.bool_]:

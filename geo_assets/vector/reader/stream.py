@@ -200,11 +200,12 @@ class _Sender:
     def _moved(self, batch: Batch, kind: GeometryType, way: Any) -> pa.Array:
         """The transformed geometries of a batch whose bytes are enough for it; null for the others."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         plan, wkb = self._plan, batch.wkb
         if batch.faults:
             return pa.nulls(len(wkb), pa.binary())
-        made = moved(
+        found = moved(
             wkb,
             Headers.of(wkb),
             way.transform,
@@ -213,6 +214,7 @@ class _Sender:
             has_z=plan.has_z,
             trust=plan.options.trust_geometry,
         )
+        made = pc.coalesce(found.sound, geometry.valid_of(found.unproven))
         return promote_wkb(made, kind, has_z=plan.has_z)
 
     def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
