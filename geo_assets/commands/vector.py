@@ -256,8 +256,8 @@ def _print_plan(plan: LayerPlan) -> None:
         "encoding": plan.encoding,
         "null": plan.null_geometries,
         "filtered": plan.filtered,
-        "rejected": ", ".join(f"{count:,} {reason}" for reason, count in plan.rejected_by_reason.items()),
-        "repaired": ", ".join(f"{count:,} {reason}" for reason, count in plan.repaired_by_reason.items()),
+        "rejected": ", ".join(f"{count:,} {reason}" for reason, count in sorted(plan.rejected_by_reason.items())),
+        "repaired": ", ".join(f"{count:,} {reason}" for reason, count in sorted(plan.repaired_by_reason.items())),
     }
     for name, fact in facts.items():
         if fact:

@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 from pyproj import CRS
@@ -169,6 +170,44 @@ def test_features_of_a_flatgeobuf_without_geometry_are_kept(tmp_path, shapes, tr
     assert rows["n"].to_pylist() == list(range(len(shapes)))
     assert [wkb is None for wkb in rows["geom"].to_pylist()] == [shape is None for shape in shapes]
     assert plan.null_geometries == shapes.count(None)
+
+
+def with_an_index(path):
+    """A FlatGeobuf of points with an index, as other programs than GDAL write one, also where geometries are missing."""
+    data = bytearray(path.read_bytes())
+    body = 12 + struct.unpack_from("<I", data, 8)[0]
+    root = 12 + struct.unpack_from("<I", data, 12)[0]
+    fields = root - struct.unpack_from("<i", data, root)[0]
+    node_size = root + struct.unpack_from("<H", data, fields + 4 + 9 * 2)[0]
+    struct.pack_into("<H", data, node_size, 16)
+    places, place = [], body
+    while place < len(data):
+        places.append(place - body)
+        place += 4 + struct.unpack_from("<I", data, place)[0]
+    leaves = (struct.pack("<4dQ", i, i, i, i, place) for i, place in enumerate(places))
+    tree = struct.pack("<4dQ", 0, 0, len(places), len(places), 40) + b"".join(leaves)
+    path.write_bytes(data[:body] + tree + data[body:])
+    return path
+
+
+@pytest.mark.parametrize("missing", [0, 2, 4])
+def test_features_of_a_flatgeobuf_with_an_index_that_lack_a_geometry_are_kept(tmp_path, missing):
+    shapes = [None if i == missing else Point(i, i) for i in range(5)]
+    frame = gpd.GeoDataFrame({"n": range(5)}, geometry=shapes, crs=4326)
+    path = with_an_index(write(frame, tmp_path / "a.fgb", SPATIAL_INDEX="NO"))
+    assert pyogrio.read_info(path)["capabilities"]["fast_spatial_filter"]
+    _, rows, _ = as_the_stages_load(path)
+    assert rows["n"].to_pylist() == list(range(5))
+    assert [None if wkb is None else shapely.from_wkb(wkb) for wkb in rows["geom"].to_pylist()] == shapes
+
+
+@pytest.mark.parametrize("options", [{"trust_geometry": True}, {"target_crs": "EPSG:3857"}, {}], ids=str)
+def test_a_box_leaves_out_what_is_no_place(tmp_path, options):
+    nowhere = Polygon([(0, 0), (1, 0), (1, float("nan")), (0, 1)])
+    path = parquet(tmp_path / "a.parquet", [shapely.to_wkb(box(0, 0, 1, 1)), shapely.to_wkb(nowhere)])
+    _, report, rows, _ = loaded(path, later=False, bbox=(0, 0, 2, 2), **options)
+    assert rows["n"].to_pylist() == [0]
+    assert sum(report.rejected.values()) == 1
 
 
 def test_a_flatgeobuf_that_is_cut_off_is_unreadable(tmp_path):

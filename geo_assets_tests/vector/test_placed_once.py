@@ -1,5 +1,6 @@
 """Geometry that is text in a table is parsed once, and belongs to its row whatever happens between two readings."""
 
+import tempfile
 from io import BytesIO
 from pathlib import Path
 
@@ -68,11 +69,38 @@ def test_another_column_of_the_same_text_is_parsed_by_itself(tmp_path):
     assert sent(path, planned(path, wkt="b")) == [(1, "POINT (5 5)")]
 
 
+@pytest.mark.parametrize("name", [placed_once._OF, placed_once._ROWS])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no such thing")])
+def test_what_was_kept_and_cannot_be_read_is_not_used(tmp_path, asked, name, damage):
+    path = written(tmp_path)
+    plan = planned(path)
+    (kept,) = tmp_path.rglob(name)
+    damage(kept)
+    assert sent(path, plan) == [(1, "POINT (1 1)"), (2, "POINT (2 2)")]
+    assert asked == [2, 2]
+
+
+def full(*_args, **_options):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(("module", "name"), [(tempfile, "mkdtemp"), (pa, "OSFile"), (Path, "rename")])
+def test_without_room_for_its_folder_the_text_is_parsed_again(tmp_path, asked, monkeypatch, module, name):
+    path = written(tmp_path)
+    planned(path)  # what the upload is opened by needs room, too
+    (kept,) = tmp_path.rglob(placed_once._OF)
+    kept.unlink()
+    kept.with_name(placed_once._ROWS).unlink()
+    kept.parent.rmdir()
+    monkeypatch.setattr(module, name, full)
+    plan = planned(path)
+    assert sent(path, plan) == [(1, "POINT (1 1)"), (2, "POINT (2 2)")]
+    assert asked == [2, 2, 2]
+    assert not list(tmp_path.rglob(placed_once._ROWS))
+
+
 @pytest.mark.parametrize("where", ["write_batch", "close"])
 def test_without_room_for_it_the_text_is_parsed_again(tmp_path, asked, monkeypatch, where):
-    def full(*_args, **_options):
-        raise OSError(28, "No space left on device")
-
     new_stream = pa.ipc.new_stream
 
     class Full:

@@ -1,5 +1,7 @@
 """Which geometries are valid beyond doubt: never one that GEOS calls invalid."""
 
+import struct
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -229,3 +231,20 @@ def test_bytes_are_looked_at_as_long_as_that_pays(others, left):
     worth = Worth()
     worth.note(look=1.0, others=others, size=100, size_of_others=left)
     assert worth.is_due()
+
+
+def test_bytes_of_which_nothing_is_proven_are_not_looked_at_again_at_once():
+    worth = Worth()
+    worth.note(look=1.0, others=5.0, size=100, size_of_others=100)
+    assert not worth.is_due()
+
+
+def test_a_ring_that_only_its_move_closes_is_not_moved_in_its_bytes():
+    at_a_pole = struct.pack("<BIII10d", 1, 3, 1, 5, 0, 90, 10, 80, 30, 80, 20, 85, 40, 90)
+    wkb, anywhere = pa.array([at_a_pole], pa.binary()), (-1e12, -1e12, 1e12, 1e12)
+
+    def to_the_pole(x, y):
+        return np.where(y == 90, 0, x), np.where(y == 90, 0, y)
+
+    found = moved(wkb, Headers.of(wkb), to_the_pole, None, anywhere, has_z=False, trust=False)
+    assert (found.sound.null_count, found.unproven.null_count) == (1, 1)

@@ -118,6 +118,7 @@ class LayerFilter:
         if options.null_geometry == "reject" and len(nulls):
             cleaned.reject(nulls, geometry.NULL)
         if self._box is not None:
+            geometry.reject_not_finite(cleaned)  # GEOS compares no such geometry
             apart = ~shapely.intersects(self._box, cleaned.geometries)
             apart[list(cleaned.reasons)] = False
             cleaned.leave_out(np.flatnonzero(apart))
@@ -137,13 +138,12 @@ class LayerFilter:
             What is sound, and the others, in their order.
         """
         began = time.thread_time()
-        found = Sound.nothing(headers)
-        if not self.reads_geometry and self._bytes_pay.is_due():
-            found = self._sound(batch, headers)
+        due = not self.reads_geometry and self._bytes_pay.is_due()
+        found = self._sound(batch, headers) if due else Sound.nothing(headers)
         looked = time.thread_time()
         rest = batch.geometries(~found.rows)
         cleaned = self.clean(rest, unchecked=unchecked)
-        if found.rows.any():
+        if due:
             self._bytes_pay.note(looked - began, time.thread_time() - looked, batch.wkb.nbytes, rest.wkb.nbytes)
         return found, cleaned
 

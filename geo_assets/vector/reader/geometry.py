@@ -322,10 +322,7 @@ def repair(result: Cleaned, prefix: str = "", *, among: NDArray[Any] | None = No
     rows = looked_at[~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)]
     if not len(rows):
         return
-    coordinates, owners = shapely.get_coordinates(result.geometries[rows], return_index=True)
-    broken = np.unique(owners[~np.isfinite(coordinates).all(axis=1)])
-    result.reject(rows[broken], NOT_FINITE)
-    rows = np.delete(rows, broken)
+    rows = np.setdiff1d(rows, reject_not_finite(result, among=rows))
     tangled = np.asarray([is_tangled(geometry) for geometry in result.geometries[rows]], dtype=bool)
     result.reject(rows[tangled], TANGLED)
     rows = rows[~tangled]
@@ -340,6 +337,22 @@ def repair(result: Cleaned, prefix: str = "", *, among: NDArray[Any] | None = No
     result.reject(
         rows[~kept], [f"not repairable: {reason}" for reason, ok in zip(reasons, kept, strict=True) if not ok]
     )
+
+
+def reject_not_finite(result: Cleaned, *, among: NDArray[Any] | None = None) -> NDArray[np.int64]:
+    """Reject what has a coordinate that is no number, and return its rows.
+
+    Args:
+        result: the batch.
+        among: the rows to look at; None: all.
+    """
+    import shapely
+
+    looked_at = np.arange(len(result.geometries)) if among is None else among
+    coordinates, owners = shapely.get_coordinates(result.geometries[looked_at], return_index=True)
+    broken: NDArray[np.int64] = looked_at[np.unique(owners[~np.isfinite(coordinates).all(axis=1)])]
+    result.reject(broken, NOT_FINITE)
+    return broken
 
 
 def _make_valid(geometry: Any) -> Any:

@@ -115,7 +115,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
-                with _reading_well(ref, info, table):
+                with _reading_well(ref, table):
                     yield from read_now(only)
 
             def read_now(only: Collection[int] | None) -> Iterator[Batch]:
@@ -148,19 +148,16 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 
 @contextmanager
-def _reading_well(ref: LayerRef, info: dict[str, Any], table: Any) -> Iterator[None]:
+def _reading_well(ref: LayerRef, table: Any) -> Iterator[None]:
     """Have GDAL read feature by feature, in twice the time, what it would read wrongly (3.12.4): a GeoPackage, some
-    rows of which it would read twice, and a FlatGeobuf without an index, of which features may lack a geometry: it
-    would take their bytes from the next.
+    rows of which it would read twice, and a FlatGeobuf: a feature without geometry would get the bytes of another.
     """
     import pyogrio
 
-    option, careful = _BY_FEATURE.get(ref.dataset.format), False
-    if ref.dataset.format is Format.GPKG and not ref.ids_are_checked:
+    option, careful = _BY_FEATURE.get(ref.dataset.format), True
+    if ref.dataset.format is Format.GPKG:
         with damage(ref.title):
-            careful = table.may_be_repeated()
-    elif ref.dataset.format is Format.FLATGEOBUF:
-        careful = not info["capabilities"]["fast_spatial_filter"]
+            careful = not ref.ids_are_checked and table.may_be_repeated()
     if option is None:
         yield
         return

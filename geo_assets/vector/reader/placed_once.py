@@ -9,13 +9,14 @@ who reads the same bytes in the same way; without it, as on a full disk, the tex
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from geo_assets.vector.reader.batches import LayerRef
-from geo_assets.vector.reader.unpacking import made_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,19 +39,16 @@ def placed(ref: LayerRef, place: Place, how: str) -> Iterator[Place]:
         place: places a batch.
         how: says all of its dialect and of `place` that the answer depends on.
     """
-    import pyarrow as pa
-
     kept, of = ref.beside, _identity(ref.dataset.path, how)
-    if not kept.exists():
-        with _keeping(kept, of, place) as keep:
-            yield keep
-        return
-    if (kept / _OF).read_text() != of:
-        yield place
-        return
-    with pa.memory_map(str(kept / _ROWS)) as file, pa.ipc.open_stream(file) as reader:
-        batches = reader.iter_batches_with_custom_metadata()
-        yield lambda _: _as_kept(next(batches))
+    with ExitStack() as opened:
+        if (answers := _kept(kept, of, opened)) is not None:
+            yield lambda _: _as_kept(next(answers))
+        elif kept.exists() or (keeper := _Keeper.begun(kept, place)) is None:
+            yield place
+        else:
+            opened.callback(keeper.discard)
+            yield keeper.place
+            keeper.end(of)
 
 
 def _identity(path: Path, how: str) -> str:
@@ -59,38 +57,50 @@ def _identity(path: Path, how: str) -> str:
     return json.dumps([stat.st_ino, stat.st_mtime_ns, stat.st_size, how])
 
 
+def _kept(kept: Path, of: str, opened: ExitStack) -> Iterator[Any] | None:
+    """Open what was kept; None where there is nothing, of something else, or nothing that can be read."""
+    import pyarrow as pa
+
+    try:
+        if (kept / _OF).read_text() != of:
+            return None
+        file = opened.enter_context(pa.memory_map(str(kept / _ROWS)))
+        reader = opened.enter_context(pa.ipc.open_stream(file))
+    except (OSError, pa.ArrowInvalid):
+        return None
+    answers: Iterator[Any] = reader.iter_batches_with_custom_metadata()
+    return answers
+
+
 def _as_kept(batch: Any) -> tuple[pa.Array, dict[int, str]]:
     faults = json.loads(batch.custom_metadata[_FAULTS])
     return batch.batch.column(0), {int(row): fault for row, fault in faults.items()}
 
 
-class _NotKeptError(Exception):
-    """The file could not be written."""
-
-
-@contextmanager
-def _keeping(kept: Path, of: str, place: Place) -> Iterator[Place]:
-    """Yield `place`, of which all answers are kept, if the pass comes to its end and there is room for them."""
-    try:
-        with made_whole(kept) as partial:
-            keeper = _Keeper(partial, place)
-            yield keeper.place
-            keeper.end(of)
-    except _NotKeptError:
-        pass
-
-
 class _Keeper:
-    """Writes the answers of `place` into a folder, as long as that succeeds."""
+    """Keeps the answers of `place`, as long as there is room; a folder that has its final name is whole."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, kept: Path, folder: Path, place: Place) -> None:
         import pyarrow as pa
 
-        self._folder, self._place = folder, place
+        self._kept, self._folder, self._place = kept, folder, place
         self._schema = pa.schema([("wkb", pa.binary())])
         self._file: Any = pa.OSFile(str(folder / _ROWS), "wb")
         self._rows: Any = pa.ipc.new_stream(self._file, self._schema)
         self._failed = False
+
+    @classmethod
+    def begun(cls, kept: Path, place: Place) -> Self | None:
+        """Begin a file; None where that is not possible."""
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"{kept.name}-", dir=kept.parent))
+        except OSError:
+            return None
+        try:
+            return cls(kept, folder, place)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
 
     def place(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[int, str]]:
         """Place a batch, and keep the answer."""
@@ -106,19 +116,20 @@ class _Keeper:
         return wkb, faults
 
     def end(self, of: str) -> None:
-        """Finish the file.
+        """Give the file its name, if it is whole.
 
         Args:
             of: what it is kept of.
-
-        Raises:
-            _NotKeptError: it is not whole.
         """
-        try:
+        with suppress(OSError):
             self._rows.close()
             self._file.close()
             (self._folder / _OF).write_text(of)
-        except OSError as error:
-            raise _NotKeptError from error
-        if self._failed:
-            raise _NotKeptError
+            if not self._failed:
+                self._folder.rename(self._kept)
+
+    def discard(self) -> None:
+        """Remove what has no name yet."""
+        with suppress(OSError):
+            self._file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)

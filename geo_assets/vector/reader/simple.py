@@ -93,7 +93,7 @@ class Worth:
 
     def is_due(self) -> bool:
         """Whether to look at the next batch."""
-        if not self._left_out:
+        if self._left_out <= 0:
             return True
         self._left_out -= 1
         return False
@@ -170,7 +170,7 @@ def moved(
             x, y = move(group.x, group.y)
             boxes = group.boxes(x, y)
             before = group.boxes(group.x, group.y)
-            there = inside(before, domain) & inside(before, plausible) & inside(boxes, plausible)
+            there = inside(before, domain) & inside(before, plausible) & inside(boxes, plausible) & group.closed()
             good = there & (group.whole(boxes) if trust else group.valid(x, y, boxes))
             written = group.written(x, y)
             proven.add(group.rows, written, good)
@@ -260,9 +260,15 @@ class _Group:
         if single == LINE:
             good &= self.counts >= _SMALLEST_LINE
         elif single == POLYGON:
-            first, last = self.coordinates[self.starts], self.coordinates[self.starts + self.counts - 1]
-            good &= (self.counts >= _SMALLEST_RING) & (first == last).all(axis=1)
+            good &= (self.counts >= _SMALLEST_RING) & self.closed()
         return np.asarray(good)
+
+    def closed(self) -> NDArray[np.bool_]:
+        """Which end where they begin, as they are written; all that are no polygons."""
+        if _SINGLE.get(self.code, self.code) != POLYGON:
+            return np.ones(len(self.rows), dtype=np.bool_)
+        first, last = self.coordinates[self.starts], self.coordinates[self.starts + self.counts - 1]
+        return np.asarray((first == last).all(axis=1))
 
     def written(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> pa.Array:
         """Their WKB with other coordinates; heights stay."""
