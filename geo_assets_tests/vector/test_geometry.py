@@ -11,6 +11,7 @@ from geo_assets.vector.reader import geometry
 from geo_assets.vector.reader.geojson_wkb import BadGeometryError, kind_of_text, wkb_of_texts
 from geo_assets.vector.reader.geojson_wkb import to_wkb as geojson_to_wkb
 from geo_assets.vector.reader.geometry import clean, fit
+from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.survey import Survey, table_type
 from geo_assets.vector.reader.tangles import TANGLED, is_tangled
 from geo_assets.vector.reader.wkb import Headers, promote_wkb, to_wkb
@@ -134,7 +135,8 @@ def test_promoting_bytes_gives_what_promoting_geometries_gives(kind, texts):
 def survey(*texts):
     result = Survey()
     for text in texts:
-        result.add(clean(wkb(text), {}))
+        array = wkb(text)
+        result.add(Sound.nothing(Headers.of(array)), clean(array, {}))
     return result
 
 

@@ -379,8 +379,7 @@ class _Looked:
 
     selected: Selection
     headers: Headers
-    sound: Sound | None = None
-    cleaned: geometry.Cleaned | None = None  # None: the headers are enough
+    found: tuple[Sound, geometry.Cleaned] | None = None  # None: the headers are enough
 
 
 def _survey(
@@ -399,7 +398,7 @@ def _survey(
         headers = Headers.of(selected.batch.wkb)
         if bounds and headers.need_nothing and not selected.batch.faults:
             return _Looked(selected, headers)
-        return _Looked(selected, headers, *layer_filter.look(selected.batch, headers, unchecked=not check))
+        return _Looked(selected, headers, layer_filter.look(selected.batch, headers, unchecked=not check))
 
     for seen in in_order(
         layer.read(None if whole else layer_filter.positions),
@@ -407,8 +406,8 @@ def _survey(
         threads=1 if bounds or layer_filter.reads_geometry else THREADS,
     ):
         filtered = seen.selected.filtered
-        if seen.cleaned is not None:
-            survey.add(seen.cleaned, filtered=filtered, linearised=seen.selected.batch.linearised, sound=seen.sound)
+        if seen.found is not None:
+            survey.add(*seen.found, filtered=filtered, linearised=seen.selected.batch.linearised)
         elif bounds is not None:
             survey.add_headers(seen.headers, bounds, filtered=filtered)
     return survey

@@ -80,7 +80,7 @@ def layers_of(path: Path, kind: Format) -> Listing:
     configure()
     kinds, driver = (None, None) if kind in KNOW_THEMSELVES else _alone(path, OPEN_OPTIONS.get(kind, {}))
     if kinds is None:
-        kinds = tuple((str(name), kind) for name, kind in pyogrio.list_layers(path))
+        kinds = tuple((str(name), geometry) for name, geometry in pyogrio.list_layers(path))
     return Listing(kinds, driver)
 
 

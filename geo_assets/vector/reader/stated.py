@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from geo_assets.vector.reader.wkb import COLLECTION, TYPE_NAMES, Headers
 if TYPE_CHECKING:
     from geo_assets.vector.reader.batches import LayerRef
     from geo_assets.vector.reader.sqlite_values import SQLiteCheck
+
+T = TypeVar("T")
 
 #: Formats of one layer, whose header states its kind of geometry, and whose features are numbered from 0.
 _NUMBERED = frozenset({Format.SHAPEFILE, Format.FLATGEOBUF})
@@ -118,32 +120,25 @@ class Stated:
         """Return what the file states of kind and number."""
         if self.ref.dataset.format in _NUMBERED:
             return outline_of(self.info["geometry_type"], int(self.info["features"]))
-        table = self._geopackage()
-        if table is None or self.geometry is None:
-            return None
-        with damage(self.ref.title):
-            return table.outline(self.geometry)
+        geometry = self.geometry
+        return None if geometry is None else self._of_geopackage(lambda table: table.outline(geometry))
 
     def scan(self) -> Scan | None:
         """Return what SQLite finds, which takes less time than to read the layer by GDAL."""
-        table = self._geopackage()
-        if table is None or self.geometry is None:
-            return None
-        with damage(self.ref.title):
-            return table.scan(self.geometry)
+        geometry = self.geometry
+        return None if geometry is None else self._of_geopackage(lambda table: table.scan(geometry))
 
     def last(self) -> int | None:
         """Return the id of the last feature."""
         if self.ref.dataset.format in _NUMBERED:
             return int(self.info["features"]) - 1
-        table = self._geopackage()
-        if table is None:
+        return self._of_geopackage(lambda table: table.last())
+
+    def _of_geopackage(self, ask: Callable[[SQLiteCheck], T | None]) -> T | None:
+        if self.table is None or self.ref.dataset.format is not Format.GPKG:
             return None
         with damage(self.ref.title):
-            return table.last()
-
-    def _geopackage(self) -> SQLiteCheck | None:
-        return self.table if self.ref.dataset.format is Format.GPKG else None
+            return ask(self.table)
 
 
 @contextmanager

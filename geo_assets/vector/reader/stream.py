@@ -130,7 +130,7 @@ class _Prepared:
     repairs: Counter[str] = field(default_factory=Counter)
     filtered: int = 0
     elsewhere: int = 0
-    looked_at: tuple[geometry.Cleaned, Sound] | None = None  # for the survey
+    looked_at: tuple[Sound, geometry.Cleaned] | None = None  # for the survey
     headers: Headers | None = None  # for it, where geometry is trusted
     differs: bool = False  # the plan does not fit
 
@@ -234,7 +234,7 @@ class _Sender:
         looked_at = None
         if headers is not None:
             sound, cleaned = self.filter.look(batch, headers)
-            mask, looked_at = ~sound.rows, (cleaned.copy(), sound)
+            mask, looked_at = ~sound.rows, (sound, cleaned.copy())
         else:
             mask = self._marked(len(wkb))
             if not mask.any():
@@ -288,8 +288,7 @@ class _Sender:
             self._rows += len(kept.wkb)
             return pa.record_batch(arrays, schema=self.schema), None
         if prepared.looked_at is not None:
-            cleaned, sound = prepared.looked_at
-            self.survey.add(cleaned, filtered=selected.filtered, linearised=kept.linearised, sound=sound)
+            self.survey.add(*prepared.looked_at, filtered=selected.filtered, linearised=kept.linearised)
         if prepared.headers is not None and self._plan.bounds is not None:
             self.survey.add_headers(prepared.headers, self._plan.bounds, filtered=selected.filtered)
         self._rejected.update(prepared.reasons.values())

@@ -96,16 +96,15 @@ class Survey:
         half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
         return cls(widest=half)
 
-    def add(self, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0, sound: Sound | None = None) -> None:
-        """Add one batch: what had to be looked at, what had not, and how many of its features a condition had
+    def add(self, sound: Sound, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0) -> None:
+        """Add one batch: what had not to be looked at, what had, and how many of its features a condition had
         excluded.
         """
         import shapely
 
-        rest = np.arange(len(cleaned.geometries)) if sound is None else np.flatnonzero(~sound.rows)
-        self._note({int(rest[row]) for row in cleaned.changed}, len(rest) if sound is None else len(sound.rows))
-        if sound is not None:
-            self._add_sound(sound)
+        rest = np.flatnonzero(~sound.rows)
+        self._note({int(rest[row]) for row in cleaned.changed}, len(sound.rows))
+        self._add_sound(sound)
         codes = cleaned.codes
         present = codes > 0
         self.features += len(codes) + filtered
