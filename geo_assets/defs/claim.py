@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import dagster as dg
 from pydantic import Field
 
 from geo_assets.correlation import process_is_about
+from geo_assets.defs.metadata import log_line
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.parameters import ListContainer, PublishContainer
 from geo_assets.stages.claim import claim_job
@@ -47,7 +50,8 @@ def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options
     process_is_about(correlation_id=job.correlation_id, job_id=job.job_id)
     context.instance.add_run_tags(context.run_id, _tags(job))
     if job.stood_aside:
-        context.log.warning("run %s owns job %s; this run leaves it alone", job.owner_run_id, job.job_id[:12])
+        told = f"run {job.owner_run_id} owns job {job.job_id[:12]}; this run leaves it alone"
+        log_line(context, told, logging.WARNING)
     return job
 
 

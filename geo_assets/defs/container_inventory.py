@@ -7,7 +7,7 @@ import dagster as dg
 
 from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
 from geo_assets.defs.claim import Options, claim
-from geo_assets.defs.metadata import step_logger
+from geo_assets.defs.metadata import log_line, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages.chunks import log_known
@@ -25,7 +25,7 @@ def _list_blobs(job_type: str) -> dg.OpDefinition:
         job = claim(context, stages, job_type, config)
         with plain_failures(stages), stages.get().lease_or_nothing(job, "list the container"):
             inventory = take_inventory(stages.get(), job)
-            context.log.info(described(inventory))
+            log_line(context, described(inventory))
             log_known(stages.get(), job, STAGE, step_logger(context, stages.get()))
             refuse_mass_retire(stages.get(), job)
             results = check_results(

@@ -7,6 +7,7 @@ import dagster as dg
 
 from geo_assets.defs.assets import pipeline_asset
 from geo_assets.defs.claim import Force, claim
+from geo_assets.defs.metadata import log_line
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.outcomes import GREETINGS, REPLIES
 from geo_assets.stages import hello_world as stage
@@ -23,7 +24,7 @@ _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, name: str) -> Iterator[Any]:
     with plain_failures(stages), stages.get().lease_or_nothing(job, f"plan {name}"):
         plan, chunks = stage.plan(stages.get(), job, name)
-    context.log.info("%d %s planned, in %d chunks", plan.tasks, name, plan.chunks)
+    log_line(context, f"{plan.tasks} {name} planned, in {plan.chunks} chunks")
     metadata: dict[str, Any] = {
         "tasks": plan.tasks,
         "chunks": plan.chunks,

@@ -4,7 +4,9 @@ Here: metadata of a stage, and its lines in the run's log. Not here: results of 
 tables and lists (`stages/report.py`).
 """
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from posixpath import commonpath
 from typing import Any
 
@@ -44,10 +46,20 @@ def progress_metadata(context: StageContext, job: JobRef) -> dict[str, Any]:
     return {"progress": str(now), **numbers, **ends}
 
 
+def log_line(context: dg.OpExecutionContext, line: str, level: int = logging.INFO) -> None:
+    """Write a line to the run's log.
+
+    Dagster swallows that it could not be stored, to fail no step for a line; but it stores that then, which fails as
+    well while its database has no room. No file is to pay for it: the line is in the log of the process all the same.
+    """
+    with suppress(Exception):
+        context.log.log(level, line)
+
+
 def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine:
     """A function that writes one line to the run's log."""
     home = stages.settings.home
-    return lambda line: context.log.info(runnable(line, home))
+    return lambda line: log_line(context, runnable(line, home))
 
 
 def _places(context: StageContext, made: Sequence[TaskRecord]) -> dict[str, Any]:

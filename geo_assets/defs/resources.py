@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
 from pydantic import PrivateAttr
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from geo_assets import logs, spans
 from geo_assets.correlation import process_about
@@ -24,6 +27,9 @@ from geo_assets.submissions.launch import CORRELATION_TAG, JOB_TAG, TRACEPARENT_
 #: For a step whose dependency did not answer; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster
 #: applies that to interrupts too, and a run that somebody terminates would continue (seen in its 1.13).
 _RETRIES, _RETRY_SECONDS = 2, 2
+
+#: What Dagster's own storage raises while its database is away or has no room.
+_STORAGE_AWAY = (OperationalError, InterfaceError, NoConnection, DagsterPostgresException)
 
 #: Re-execution from failure can drop mapped steps silently; a run of a partition skips what is done by itself. New
 #: attempts are the janitor's, whatever the instance says of retries (docs/decisions/0005-resume-by-ledger.md).
@@ -94,7 +100,7 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
         return interrupt
     if context.stopped:
         error = GeoAssetsError("LEASE_LOST", f"run {context.run_id} no longer owns its job")
-    if isinstance(error, INFRASTRUCTURE):
+    if isinstance(error, (*INFRASTRUCTURE, *_STORAGE_AWAY)):
         return _again()
     if not isinstance(error, GeoAssetsError):
         error = unforeseen(error)  # type: ignore[arg-type]

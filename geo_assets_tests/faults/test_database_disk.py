@@ -77,7 +77,11 @@ def test_jobs_wait_while_the_disk_of_the_database_is_full_and_go_on_when_there_i
     assert "No space left on device" in (crowded.home / "logs" / "postgresql.log").read_text(encoding="utf-8")
     assert crowded.mounts.run("rm", filler).returncode == 0
     for job_id in (job["job_id"], *acknowledged):
-        until(lambda job_id=job_id: crowded.json("job", job_id).get("status") == "completed", 300)
+        until(
+            lambda job_id=job_id: crowded.json("job", job_id).get("status") == "completed",
+            300,
+            failure=lambda job_id=job_id: crowded.json("job", job_id),
+        )
     print(f"\n{len(acknowledged)} submissions were taken while the disk was full, {refused} refused")
     assert_completed_once(crowded, "many", job["job_id"], before)
     with connect(crowded) as db:

@@ -1,0 +1,79 @@
+"""While Dagster's own storage is away or has no room, what a step does is not lost, and the job has not failed."""
+
+from types import SimpleNamespace
+
+import dagster as dg
+import psycopg2.errors
+import pytest
+from dagster._core.storage.event_log import InMemoryEventLogStorage
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from geo_assets.defs.metadata import step_logger
+from geo_assets.defs.resources import plain_failures
+
+FULL = OperationalError("insert", {}, psycopg2.errors.DiskFull("could not extend file: No space left on device"))
+
+
+class NoRoomForLines(InMemoryEventLogStorage):
+    """Stores what happens to a run, but neither a line of a log nor that it could not be stored."""
+
+    def store_event(self, event):
+        if not event.dagster_event or "Exception while writing" in (event.dagster_event.message or ""):
+            raise FULL
+        super().store_event(event)
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance._event_storage = NoRoomForLines()
+        instance._event_storage.register_instance(instance)
+        yield instance
+
+
+def test_a_line_that_the_log_of_a_run_has_no_room_for_costs_no_file(crowded, tmp_path):
+    done = []
+
+    @dg.op
+    def convert(context) -> None:
+        log = step_logger(context, SimpleNamespace(settings=SimpleNamespace(home=tmp_path)))
+        for file in ("a.tif", "b.tif"):
+            log(f"{file}: done")
+            done.append(file)
+
+    @dg.job
+    def a_job() -> None:
+        convert()
+
+    assert a_job.execute_in_process(instance=crowded).success
+    assert done == ["a.tif", "b.tif"]
+
+
+class Stages:
+    """Notes what a job is given up for."""
+
+    def __init__(self):
+        self.run_id, self.stopped, self.given_up = "run", False, []
+        self.give_up = self.given_up.append
+
+    def get(self):
+        return self
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FULL,
+        InterfaceError("select", {}, psycopg2.InterfaceError("connection already closed")),
+        NoConnection("QueuePool limit of size 1 overflow 0 reached"),
+        DagsterPostgresException("too many retries for DB connection"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_step_is_tried_again_when_dagsters_storage_fails_under_it(fault):
+    stages = Stages()
+    with pytest.raises(dg.RetryRequested), plain_failures(stages):
+        raise fault
+    assert stages.given_up == []
