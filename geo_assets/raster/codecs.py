@@ -68,6 +68,11 @@ def candidates(compress: str, predictor: str) -> list[Codec]:
     return [Codec(predictor, library, level) for library, level in _CANDIDATES[compress]]
 
 
+def codec_of(compress: str, predictor: str, level: int) -> Codec:
+    """What writes DEFLATE or ZSTD at a level of GDAL's."""
+    return Codec(predictor, {"DEFLATE": "libdeflate", "ZSTD": "zstd"}[compress], level)
+
+
 def choose_codec(samples: Sequence[Pixels], compress: str, predictor: str) -> Codec:
     """Return the fastest codec that is nearly as small on these tiles as the last one."""
     *others, last = candidates(compress, predictor)

@@ -322,9 +322,8 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
     threads = task.request.threads
     with gdal.reading(task.info.path, task.info.driver):
         codec = onepass.choose_by_trial(dataset, task.profile)
-    with onepass.Pyramid(
-        dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse
-    ) as pyramid:
+    how: dict[str, Any] = {"sparse": task.profile.sparse, "resampling": task.profile.overview_resampling}
+    with onepass.Pyramid(dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), **how) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
             pyramid.run(task.progress.written)
         with _writing(task, origin):
@@ -352,7 +351,8 @@ def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
     if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
         return None
     grid = (dataset.width, dataset.height, dataset.count, tuple(dataset.transform), dataset.nodata)
-    identity = f"{software()} {compressors()} {task.info.path.stat().st_size} {task.info.dtype} {grid} {codec}"
+    source = f"{task.info.path.stat().st_size} {task.info.dtype} {grid}"
+    identity = f"{software()} {compressors()} {source} {codec} {task.profile}"
     return Checkpoint(Path(request.kept), identity, request.chunk_pixels)
 
 

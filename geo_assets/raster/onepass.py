@@ -31,9 +31,9 @@ from rasterio.windows import Window
 from geo_assets.raster import cogfile, gdal_cache
 from geo_assets.raster.block_buffer import BlockBuffer
 from geo_assets.raster.checkpoint import WHOLE, Checkpoint
-from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
+from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec, codec_of
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
-from geo_assets.raster.overviews import halve, level_sizes
+from geo_assets.raster.overviews import METHODS, level_sizes
 from geo_assets.raster.pixels import (
     TILE,
     Measurement,
@@ -87,11 +87,8 @@ def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
     strip = dataset.width * profile.block_size * dataset.count * numpy_dtype(info.dtype).itemsize
     return (
         profile.compress in {"DEFLATE", "ZSTD"}
-        and profile.level is None
-        and profile.overview_resampling == "AVERAGE"
         and info.dtype in _DTYPES
         and info.nbits is None
-        and not info.palette
         and not info.domains  # GDAL's VRT, of which the skeleton is made, does not carry them
         and dataset.count <= _MAX_BANDS
         and strip <= _MAX_STRIP_BYTES
@@ -101,7 +98,9 @@ def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
 
 
 def choose_by_trial(dataset: Any, profile: Profile) -> Codec:
-    """Return the codec with the level for these pixels."""
+    """Return the codec with the level of the profile, or that for these pixels."""
+    if profile.level is not None:
+        return codec_of(profile.compress, profile.predictor, profile.level)
     return choose_codec(list(_samples(dataset)), profile.compress, profile.predictor)
 
 
@@ -229,6 +228,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         threads: how many compress.
         checkpoint: where progress is saved; None for a raster that is too small to need it.
         sparse: tiles of nothing but nodata are not stored.
+        resampling: by which of `overviews.METHODS` a level is made of the one before.
     """
 
     def __init__(
@@ -240,8 +240,9 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         checkpoint: Checkpoint | None = None,
         *,
         sparse: bool = False,
+        resampling: str = "AVERAGE",
     ) -> None:
-        self._dataset, self._codec = dataset, codec
+        self._dataset, self._codec, self._halve = dataset, codec, METHODS[resampling]
         self._stack = stack = ExitStack()
         self._dtype = numpy_dtype(dtype_names(dataset)[0])
         self._validity = Validity.of(dataset)
@@ -431,7 +432,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             else strip[:, 1 - odd_height :, 1 + left - odd_width : 1 + left + columns]
         )
         first = (number * TILE // 2, left // 2)
-        half = halve(window, self._validity, first=first, size=(level.height, level.width))
+        half = self._halve(window, self._validity, first=first, size=(level.height, level.width))
         top = 1 + (number % 2) * (TILE // 2)
         target[:, top : top + -(-rows // 2), 1 + left // 2 : 1 + left // 2 + half.shape[2]] = half
 

@@ -1,10 +1,11 @@
-"""The next overview level: averages of 2 x 2 pixels, without the invalid ones.
+"""The next overview level: the average of 2 x 2 pixels, the commonest of them, or one of them.
 
-Here: arithmetic on windows in memory. Not here: which levels there are and how they are stored (`onepass.py`).
+Here: arithmetic on windows in memory. Not here: which levels there are and how they are stored (`onepass.py`), which
+method suits which pixels (`profiles.py`).
 
 A level of n pixels has ceil(n / 2) in the next one. Where n is odd, a pixel of the next level covers a little less than
 two of this one, so the average is weighted by area, as GDAL's is: the overview covers the same ground, not half a pixel
-more.
+more. Its commonest value is that of the two or three pixels that it covers any of.
 """
 
 from __future__ import annotations
@@ -41,17 +42,49 @@ def halve(
         outer: which pixels are valid by a mask.
     """
     rows, columns = (_Axis.of(f, n) for f, n in zip(first, size, strict=True))
+    valid = _valid(data, validity, outer)
+    if rows is None and columns is None and all(v is None for v in valid):
+        return _quarter(data)
+    out = [_weighted(values, v, rows, columns, validity) for values, v in zip(data, valid, strict=True)]
+    return np.stack(out)
+
+
+def commonest(
+    data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int], outer: Bools | None = None
+) -> Pixels:
+    """Return the next level of a window of codes, as `halve`: of the valid pixels that one of it covers the value that
+    most of them have, of several such the one that has so many first, from the top left (GDAL's MODE).
+    """
+    down, across = (_covered(f, n, length) for f, n, length in zip(first, size, data.shape[1:], strict=True))
+    valid = _valid(data, validity, outer)
+    return np.stack([_mode(values, v, down, across, validity) for values, v in zip(data, valid, strict=True)])
+
+
+def nearest(
+    data: Pixels,
+    validity: Validity,  # noqa: ARG001 - what is picked is not asked whether it is valid
+    *,
+    first: tuple[int, int],
+    size: tuple[int, int],
+    outer: Bools | None = None,  # noqa: ARG001
+) -> Pixels:
+    """Return the next level of a window, as `halve`: one of the pixels that are there (GDAL's NEAREST)."""
+    rows, columns = (_picked(f, n, length) for f, n, length in zip(first, size, data.shape[1:], strict=True))
+    return data[:, rows][:, :, columns]
+
+
+#: GDAL's name of a method -> how the next level is made.
+METHODS = {"AVERAGE": halve, "MODE": commonest, "NEAREST": nearest}
+
+
+def _valid(data: Pixels, validity: Validity, outer: Bools | None) -> list[Bools | None]:
+    """Return which pixels of each band count: colour under transparency does not, transparency itself does."""
     opaque = validity.opaque(data)
     if outer is not None:
         opaque = outer if opaque is None else opaque & outer
     if opaque is not None and opaque.all():
         opaque = None
-    # colour under transparency does not count; transparency itself does
-    valid = [validity.valid(values, None if band == validity.alpha else opaque) for band, values in enumerate(data, 1)]
-    if rows is None and columns is None and all(v is None for v in valid):
-        return _quarter(data)
-    out = [_weighted(values, v, rows, columns, validity) for values, v in zip(data, valid, strict=True)]
-    return np.stack(out)
+    return [validity.valid(values, None if band == validity.alpha else opaque) for band, values in enumerate(data, 1)]
 
 
 def halve_mask(mask: Bools, *, first: tuple[int, int], size: tuple[int, int]) -> Bools:
@@ -123,10 +156,68 @@ def _sums(values: _Floats, rows: _Axis | None, columns: _Axis | None) -> _Floats
     return summed
 
 
+def _picked(first: int, length: int, there: int) -> slice | NDArray[np.int64]:
+    """Return which of the `there` pixels of a window are those of the next level, along an axis: of an even length
+    every second one; else what GDAL's NEAREST picks (GDALResampleChunk_Near), the window beginning one before the
+    first.
+    """
+    if length % 2 == 0:
+        return slice(None, None, 2)
+    i = np.arange(first, first + there // 2)
+    return (0.5 + i * (length / -(-length // 2))).astype(np.int64) - (2 * first - 1)
+
+
+def _covered(first: int, length: int, there: int) -> NDArray[np.int64]:
+    """Return which of the `there` pixels of a window those of the next level cover, along an axis, see `halve`: shape
+    (2, pixels) where its length is even, else (3, pixels); -1: the first or last of the level covers none there.
+    """
+    if length % 2 == 0:
+        return np.arange(there).reshape(-1, 2).T
+    i = np.arange(first, first + there // 2)
+    covered = np.stack([2 * i - 1, 2 * i, 2 * i + 1]) - (2 * first - 1)
+    covered[0, i == 0] = covered[2, i == length // 2] = -1
+    return covered
+
+
+def _mode(
+    values: Pixels, valid: Bools | None, down: NDArray[np.int64], across: NDArray[np.int64], validity: Validity
+) -> Pixels:
+    """Return the commonest of the valid pixels, nodata where there is none."""
+    places = [np.ix_(rows, columns) for rows in down for columns in across]
+    pixels = [(values[place], _counts(valid, place)) for place in places]
+    best = pixels[0][0].copy()
+    most = np.zeros(best.shape, np.uint8)
+    for number, (value, counts) in enumerate(pixels):
+        often = np.ones(best.shape, np.uint8)
+        for other, other_counts in pixels[:number]:
+            often += (other == value) & other_counts
+        more = (often > most) & counts
+        np.copyto(best, value, where=more)
+        np.copyto(most, often, where=more)
+    best[most == 0] = _empty(values.dtype, validity)
+    return best
+
+
+def _counts(valid: Bools | None, place: tuple[NDArray[np.int64], ...]) -> Bools | np.bool_:
+    """Return which of the pixels at a place count; one answer for all, where all do."""
+    rows, columns = place
+    counts = (rows >= 0) & (columns >= 0)
+    if valid is not None:
+        counts &= valid[place]
+    return np.bool_(True) if counts.all() else counts
+
+
+def _empty(dtype: np.dtype[Any], validity: Validity) -> Any:
+    """Return what a pixel without valid ones has: nodata, where the type can hold it."""
+    nodata = validity.nodata
+    if dtype.kind == "f":
+        return nodata if nodata is not None else np.nan if validity.alpha is None else 0.0
+    return int(nodata) if nodata is not None and can_hold(dtype, nodata) else 0
+
+
 def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validity) -> Pixels:
     """Convert to the data type of the level; an average that equals the nodata value becomes the next value to it."""
     nodata = validity.nodata
-    fill = nodata if nodata is not None else (np.nan if dtype.kind == "f" and validity.alpha is None else 0)
     if dtype.kind == "f":
         out = means.astype(dtype)
         if nodata is not None:
@@ -137,5 +228,5 @@ def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validi
         out = np.floor(np.where(empty, 0, means) + 0.5).astype(dtype)
         if nodata is not None and can_hold(dtype, nodata):
             out[~empty & (out == int(nodata))] = int(nodata) + (1 if nodata < np.iinfo(dtype).max else -1)
-    out[empty] = fill if dtype.kind == "f" else int(fill)
+    out[empty] = _empty(dtype, validity)
     return out

@@ -35,7 +35,11 @@ def one_pass(source: Path, compress: str = "DEFLATE", threads: int = 2) -> Path:
         with gdal.open_raster(source) as dataset:
             assert onepass.suits(dataset, info, profile), info.kind
             with onepass.Pyramid(
-                dataset, candidates(compress, profile.predictor)[0], source.parent, threads
+                dataset,
+                candidates(compress, profile.predictor)[0],
+                source.parent,
+                threads,
+                resampling=profile.overview_resampling,
             ) as pyramid:
                 pyramid.run(lambda _: None)
                 pyramid.save(made_, onepass.skeleton(dataset, source.parent, profile, {}))
@@ -50,6 +54,15 @@ def values(count: int, height: int, width: int, dtype: str, nodata) -> np.ndarra
         pixels[:, np.random.default_rng(5).random((height, width)) < 0.3] = nodata
         pixels[:, : height // 4, : width // 4] = nodata
     return pixels
+
+
+def overviews_of_gdal(source: Path, ours: Path, method: Resampling) -> Path:
+    """A copy of `source` with as many overviews as `ours`, made by GDAL."""
+    theirs = source.with_name("gdal.tif")
+    rasterio.shutil.copy(source, theirs, driver="GTiff")
+    with rasterio.open(ours) as cog, rasterio.open(theirs, "r+") as dataset:
+        dataset.build_overviews([2 ** (i + 1) for i in range(len(cog.overviews(1)))], method)
+    return theirs
 
 
 CASES = [
@@ -71,10 +84,7 @@ def test_pixels_and_overviews_are_those_of_gdal(tmp_path, dtype, nodata, count, 
     source = write(tmp_path / "in.tif", values(count, size[0], size[1], dtype, nodata), nodata=nodata, **colours)
     ours = one_pass(source)
     levels = len(rasterio.open(ours).overviews(1))
-    theirs = tmp_path / "gdal.tif"
-    rasterio.shutil.copy(source, theirs, driver="GTiff")
-    with rasterio.open(theirs, "r+") as dataset:
-        dataset.build_overviews([2 ** (i + 1) for i in range(levels)], Resampling.average)
+    theirs = overviews_of_gdal(source, ours, Resampling.average)
     with rasterio.open(source) as a, rasterio.open(ours) as b:
         np.testing.assert_array_equal(a.read(), b.read())
     for level in range(levels):
@@ -84,6 +94,74 @@ def test_pixels_and_overviews_are_those_of_gdal(tmp_path, dtype, nodata, count, 
             # signed integers: GDAL rounds towards zero, we to the nearest; and a level builds upon the one before
             slack = 1 + level if np.dtype(dtype).kind in "iu" else 0.03
             assert np.abs(expected.astype(float) - found.astype(float)).max() <= slack
+
+
+def classes(height, width, dtype: str, nodata) -> np.ndarray:
+    """Patches of eight classes, with other pixels in them; some nodata, some of it in one place."""
+    rng = np.random.default_rng(3)
+    patches = np.kron(rng.integers(1, 9, (-(-height // 3), -(-width // 3))), np.ones((3, 3)))[:height, :width]
+    pixels = np.where(rng.random((height, width)) < 0.2, rng.integers(1, 9, (height, width)), patches).astype(dtype)
+    if nodata is not None:
+        pixels[rng.random((height, width)) < 0.3] = nodata
+        pixels[: height // 2, : width // 3] = nodata
+    return pixels[None]
+
+
+CLASSES = [("uint8", None), ("uint8", 0), ("uint8", 255), ("int16", 9999), ("uint16", None), ("int32", 7)]
+
+
+@pytest.mark.parametrize("palette", [False, True], ids=["plain", "palette"])
+@pytest.mark.parametrize("size", [(1024, 1536), (1001, 1300), (2047, 1025), (600, 513), (4097, 515)], ids=str)
+@pytest.mark.parametrize(("dtype", "nodata"), CLASSES)
+def test_classes_and_their_overviews_are_exactly_those_of_gdal(tmp_path, dtype, nodata, size, palette):
+    if palette and dtype != "uint8":
+        pytest.skip("a palette is of bytes")
+    colours = {"photometric": "palette"} if palette else {}
+    source = write(tmp_path / "in.tif", classes(size[0], size[1], dtype, nodata), nodata=nodata, **colours)
+    if palette:
+        with rasterio.open(source, "r+") as dataset:
+            dataset.write_colormap(1, {code: (20 * code % 256, code, 255 - code, 255) for code in range(256)})
+    ours = one_pass(source)
+    theirs = overviews_of_gdal(source, ours, Resampling.nearest if palette else Resampling.mode)
+    for level in [{}, *({"overview_level": level} for level in range(len(rasterio.open(ours).overviews(1))))]:
+        with rasterio.open(theirs, **level) as a, rasterio.open(ours, **level) as b:
+            np.testing.assert_array_equal(a.read(), b.read())
+            assert (a.nodata, a.colorinterp) == (b.nodata, b.colorinterp)
+            assert not palette or a.colormap(1) == b.colormap(1)
+    assert cog_validate(ours, quiet=True)[0]
+
+
+def test_a_negative_nodata_value_is_no_class_in_overviews(tmp_path):
+    """GDAL's MODE makes it 0 in integers (3.12)."""
+    levels = {}
+    for nodata in (-9999, 9999):
+        folder = tmp_path / str(nodata)
+        folder.mkdir()
+        ours = one_pass(write(folder / "in.tif", classes(2047, 1025, "int16", nodata), nodata=nodata))
+        levels[nodata] = []
+        for level in range(len(rasterio.open(ours).overviews(1))):
+            with rasterio.open(ours, overview_level=level) as dataset:
+                levels[nodata].append(dataset.read(masked=True))
+    for negative, positive in zip(*levels.values(), strict=True):
+        np.testing.assert_array_equal(negative.filled(0), positive.filled(0))
+        assert negative.mask.any()
+
+
+@given(
+    height=st.integers(513, 1100),
+    width=st.integers(1, 1100),
+    nodata=st.sampled_from([None, 0, 3]),
+    palette=st.booleans(),
+)
+@settings(max_examples=15, deadline=None)
+def test_classes_of_any_size_have_only_classes_in_their_overviews(tmp_path_factory, height, width, nodata, palette):
+    folder = tmp_path_factory.mktemp("classes")
+    colours = {"photometric": "palette"} if palette else {}
+    report = made(write(folder / "in.tif", classes(height, width, "uint8", nodata), nodata=nodata, **colours))
+    assert not report.warnings
+    for level in range(len(rasterio.open(folder / "out.tif").overviews(1))):
+        with rasterio.open(folder / "out.tif", overview_level=level) as dataset:
+            assert set(np.unique(dataset.read()).tolist()) <= {*range(1, 9), nodata if nodata is not None else 1}
 
 
 def test_colour_under_full_transparency_does_not_bleed_into_overviews(tmp_path):
