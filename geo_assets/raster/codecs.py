@@ -21,7 +21,7 @@ import zstandard
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from geo_assets.raster.pixels import Pixels
+from geo_assets.raster.pixels import Bools, Pixels
 
 #: Library -> how it compresses at a level.
 _LIBRARIES: dict[str, Callable[[memoryview, int], bytes | bytearray]] = {
@@ -56,6 +56,11 @@ class Codec:
     def encode(self, tile: Pixels) -> bytes:
         """Encode a tile of full size, shape (bands, rows, columns), as the bytes of a block, pixels interleaved."""
         return bytes(_LIBRARIES[self.library](_PREDICTORS[self.predictor](tile).data, self.level))
+
+
+def encode_mask(mask: Bools) -> bytes:
+    """Encode a mask of full size, shape (rows, columns), as the bytes of a block: a bit for each pixel, DEFLATE."""
+    return bytes(isal_zlib.compress(np.packbits(mask, axis=1).data, 3))
 
 
 def compressors() -> dict[str, str]:

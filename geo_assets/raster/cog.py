@@ -36,7 +36,7 @@ from geo_assets.raster.georeference import dataset_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect, numpy_dtype
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing, OverviewLoss
 from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
-from geo_assets.raster.pixels import Measurement, measured, pieces
+from geo_assets.raster.pixels import Measurement, has_own_mask, measured, pieces
 from geo_assets.raster.profiles import DEFAULT, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
 from geo_assets.raster.report import describe, grown, hash_of, software
@@ -206,7 +206,7 @@ def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
             warped(dataset, task.info, target, task.request, task.notes) as view,
         ):
             there = Origin(staged, "GTiff", target)
-            if not needs_mask(dataset) and onepass.suits(view, task.info, task.profile):
+            if not (needs_mask(dataset) or has_own_mask(view)) and onepass.suits(view, task.info, task.profile):
                 outline(dataset, view, staged)
                 with gdal.open_raster(staged) as one_pixel:
                     return _in_one_pass(task, there, view, one_pixel)

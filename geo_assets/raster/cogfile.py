@@ -119,19 +119,29 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
     """Return the header of a COG whose levels have these (height, width) and blocks of these bytes, full resolution
     first.
 
-    Blocks are in the order of GDAL: the smallest level first, rows from the top.
+    Directories are in the order of GDAL, that of the full resolution first, then that of its mask, then those of the
+    overviews, then those of their masks; so are blocks: the smallest level first, rows from the top, that of a mask
+    behind that of its image.
+
+    Args:
+        skeleton: has the full resolution, and its mask if there is one.
+        sizes: of the levels.
+        blocks: bytes, for each level: shape (blocks, images of the skeleton).
     """
-    main = skeleton.images[0].fields
     total = 0
-    placed: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)] * len(blocks)
+    placed: list[list[NDArray[np.uint64]]] = [[] for _ in blocks]
     for level in reversed(range(len(blocks))):
-        (placed[level],) = in_turn(total, blocks[level])
+        placed[level] = in_turn(total, *blocks[level].T)
         total += stored_bytes(blocks[level])
-    images = [
-        Image(sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level])
-        for level, size in enumerate(sizes)
-    ]
-    return Header(tuple(images), skeleton.ghost, big=total > _CLASSIC_BYTES)
+
+    def of(level: int, number: int) -> Image:
+        fields = skeleton.images[number].fields
+        fields = sized(_reduced(fields) if level else fields, *sizes[level])
+        return Image(fields, placed[level][number], blocks[level][:, number])
+
+    numbers = range(len(skeleton.images))
+    overviews = [of(level, number) for number in numbers for level in range(1, len(sizes))]
+    return Header((*(of(0, number) for number in numbers), *overviews), skeleton.ghost, big=total > _CLASSIC_BYTES)
 
 
 def above(images: Sequence[tuple[dict[int, Field], NDArray[np.uint64]]], overviews: Header, behind: int) -> Header:
@@ -234,10 +244,6 @@ def _with_items(header: Header, items: dict[str, str]) -> Header:
     data = text.replace("</GDALMetadata>", f"{added}</GDALMetadata>").encode("utf-8", "surrogateescape") + b"\0"
     fields = {**main.fields, _GDAL_METADATA: Field(_ASCII, len(data), data)}
     return Header((Image(fields, main.offsets, main.counts), *header.images[1:]), header.ghost, header.big)
-
-
-def _overview(main: dict[int, Field]) -> dict[int, Field]:
-    return {_SUBFILE_TYPE: _long(1), **{tag: main[tag] for tag in _SHARED if tag in main}}
 
 
 def _reduced(fields: dict[int, Field]) -> dict[int, Field]:

@@ -16,6 +16,7 @@ from typing import Any
 from rasterio.env import get_gdal_config, set_gdal_config
 
 from geo_assets.raster.inspect import dtype_names, numpy_dtype
+from geo_assets.raster.pixels import has_own_mask
 
 #: Bytes that are always kept. With 8 MB, as with 16, the command takes 2 to 3 % less time than with 64; where less is
 #: kept than is in use, a conversion takes seven times as long.
@@ -28,13 +29,14 @@ def for_reading(dataset: Any, rows: int, columns: int | None = None, *, readers:
 
     Args:
         dataset: an open one, of which all bands are read at a time. Of formats other than GeoTIFF it is not known in
-            which order GDAL reads the blocks of several bands: for these nothing changes.
+            which order GDAL reads the blocks of several bands, nor of a mask in which blocks it lies: for these
+            nothing changes.
         rows: of pixels, that are read at a time, from top to bottom.
         columns: likewise, from left to right; None: all.
         readers: threads that read.
     """
     before = get_gdal_config("GDAL_CACHEMAX")
-    if dataset.driver == "GTiff":
+    if dataset.driver == "GTiff" and not has_own_mask(dataset):
         set_gdal_config("GDAL_CACHEMAX", min(before, max(_LEAST, readers * bytes_in_use(dataset, rows, columns))))
     try:
         yield

@@ -31,11 +31,12 @@ from rasterio.windows import Window
 from geo_assets.raster import cogfile, gdal_cache
 from geo_assets.raster.block_buffer import BlockBuffer
 from geo_assets.raster.checkpoint import WHOLE, Checkpoint
-from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec, codec_of
+from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec, codec_of, encode_mask
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.overviews import METHODS, level_sizes
 from geo_assets.raster.pixels import (
     TILE,
+    Bools,
     Measurement,
     Pixels,
     Sums,
@@ -78,13 +79,15 @@ _STRIPS_HELD = 5
 #: cost more than it saves.
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 
-#: Elements in the XML of a skeleton that name the source of pixels, masks and overviews.
-_SOURCES = re.compile(rb"<(SimpleSource|ComplexSource|OverviewList|Overview|MaskBand)\b.*?</\1>", re.DOTALL)
+#: Elements in the XML of a skeleton that name the source of pixels and overviews, and masks.
+_SOURCES = re.compile(rb"<(SimpleSource|ComplexSource|OverviewList|Overview)\b.*?</\1>", re.DOTALL)
+_MASKS = re.compile(rb"<MaskBand>.*?</MaskBand>", re.DOTALL)
 
 
 def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
     """Whether this writer can make what the profile asks for, exactly as GDAL's driver would."""
-    strip = dataset.width * profile.block_size * dataset.count * numpy_dtype(info.dtype).itemsize
+    planes = dataset.count + has_own_mask(dataset)
+    strip = dataset.width * profile.block_size * planes * numpy_dtype(info.dtype).itemsize
     return (
         profile.compress in {"DEFLATE", "ZSTD"}
         and info.dtype in _DTYPES
@@ -93,7 +96,6 @@ def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
         and dataset.count <= _MAX_BANDS
         and strip <= _MAX_STRIP_BYTES
         and profile.block_size == TILE
-        and not has_own_mask(dataset)
     )
 
 
@@ -117,7 +119,8 @@ def _samples(dataset: Any) -> Iterator[Pixels]:
 def skeleton(
     dataset: Any, directory: Path, profile: Profile, options: dict[str, str], crs: CRS | None = None
 ) -> cogfile.Header:
-    """Return the directory that GDAL's COG driver would write for one pixel with the metadata of `dataset`.
+    """Return the directory that GDAL's COG driver would write for one pixel with the metadata of `dataset`, and that of
+    its mask if it has one.
 
     Args:
         dataset: the source, or an outline of it.
@@ -132,6 +135,8 @@ def skeleton(
     virtual, made = directory / "skeleton.vrt", directory / "skeleton.tif"
     rasterio.shutil.copy(dataset, virtual, driver="VRT")
     text = _SOURCES.sub(b"", virtual.read_bytes())  # bytes: metadata may be in any encoding
+    if not has_own_mask(dataset):
+        text = _MASKS.sub(b"", text)
     virtual.write_bytes(
         re.sub(rb'rasterXSize="\d+" rasterYSize="\d+"', b'rasterXSize="1" rasterYSize="1"', text, count=1)
     )
@@ -177,7 +182,7 @@ class _Level:
     height: int
     width: int
     measurement: Measurement
-    counts: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)  # bytes of its blocks, that of a mask behind that of its image
     checks: list[int] = field(default_factory=list)  # of its tiles; see `pixels.tile_check`
     open: dict[int, Pixels] = field(
         default_factory=dict
@@ -211,9 +216,9 @@ class _Level:
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """The result of one tile."""
+    """The result of one tile: its block, and that of its mask if there is one."""
 
-    block: bytes
+    blocks: tuple[bytes, ...]
     check: int
     measure: TileMeasure
 
@@ -242,11 +247,13 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         sparse: bool = False,
         resampling: str = "AVERAGE",
     ) -> None:
-        self._dataset, self._codec, self._halve = dataset, codec, METHODS[resampling]
+        self._dataset, self._codec = dataset, codec
+        self._halve, self._halve_mask = METHODS[resampling]
         self._stack = stack = ExitStack()
         self._dtype = numpy_dtype(dtype_names(dataset)[0])
         self._validity = Validity.of(dataset)
-        self._filler = _filler(dataset.nodata, self._dtype) if sparse else None
+        self._masked = has_own_mask(dataset)
+        self._filler = _filler(dataset.nodata, self._dtype) if sparse and not self._masked else None
         self._empty: dict[tuple[int, ...], _Tile] = {}  # by size
         self._is_wide = dataset.width >= _TILES_A_THREAD * threads * TILE
         self._pool = workers(threads, -(-dataset.height // TILE) * -(-dataset.width // TILE))
@@ -254,7 +261,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
         name, count = dtype_names(dataset)[0], dataset.count
         sizes = level_sizes(dataset.height, dataset.width, TILE)
-        strip = count * (1 + TILE) * (1 + dataset.width) * self._dtype.itemsize
+        strip = (count + self._masked) * (1 + TILE) * (1 + dataset.width) * self._dtype.itemsize
         self._blocks_waiting = BlockBuffer(
             directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip), checkpoint
         )
@@ -271,7 +278,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         """Write the COG, with the directory of `outline` (see `skeleton`). Returns where it is: at `made`, or beside
         what is kept of the progress, from where it is moved once it is proven.
         """
-        blocks = [np.array(level.counts, np.uint64) for level in self.levels]
+        blocks = [np.array(level.counts, np.uint64).reshape(-1, 1 + self._masked) for level in self.levels]
         header = cogfile.pyramid(outline, [(level.height, level.width) for level in self.levels], blocks)
         hashes = self.hashes()
         with self._blocks_waiting.output(made, cogfile.stamped(header, hashes[0], hashes[1:])) as out:
@@ -304,8 +311,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         kept = first
         for number in range(first, -(-full.height // TILE)):
             rows = min(TILE, full.height - number * TILE)
-            strip = self._strip(full, number)
-            self._dataset.read(window=Window(0, number * TILE, full.width, rows), out=strip[:, 1 : 1 + rows, 1:])
+            self._read(self._strip(full, number)[:, 1 : 1 + rows, 1:], Window(0, number * TILE, full.width, rows))
             self._hand_out(full, rows)
             while self._is_ahead():
                 self._collect()
@@ -316,6 +322,17 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         self._collect_all()
         if self._checkpoint and full.done > first:
             self._keep(self._checkpoint)
+
+    def _read(self, strip: Pixels, window: Window) -> None:
+        if self._masked:
+            self._dataset.read(window=window, out=strip[:-1])
+            strip[-1] = self._dataset.read_masks(1, window=window) != 0
+        else:
+            self._dataset.read(window=window, out=strip)
+
+    def _parted(self, planes: Pixels) -> tuple[Pixels, Bools | None]:
+        """Return the bands of a part of a strip, and the dataset's own mask, which is its last plane."""
+        return (planes[:-1], planes[-1] != 0) if self._masked else (planes, None)
 
     def _is_ahead(self) -> bool:
         """Whether so much is being compressed that the next strip is not read yet."""
@@ -357,11 +374,12 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             self._collect()
 
     def _strip(self, level: _Level, number: int) -> Pixels:
-        """Return the strip with this number; a new one has room for a row above and a column to the left, which are
-        zero.
+        """Return the strip with this number: all bands, and as one more the dataset's own mask if it has one; a new one
+        has room for a row above and a column to the left, which are zero.
         """
         if number not in level.open:
-            level.open[number] = np.zeros((self._dataset.count, 1 + TILE, 1 + level.width), self._dtype)
+            planes = self._dataset.count + self._masked
+            level.open[number] = np.zeros((planes, 1 + TILE, 1 + level.width), self._dtype)
         return level.open[number]
 
     def _hand_out(self, level: _Level, rows: int) -> None:
@@ -386,10 +404,10 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         level, rows, futures = self._pending.popleft()
         for future in futures:
             tile = future.result()
-            level.counts.append(len(tile.block))
+            level.counts += map(len, tile.blocks)
             level.checks.append(tile.check)
-            if tile.block:
-                self._blocks_waiting.append(level.number, tile.block)
+            for block in filter(None, tile.blocks):
+                self._blocks_waiting.append(level.number, block)
             level.measurement.add(tile.measure)
         if level.number + 1 == len(self.levels):
             return
@@ -404,10 +422,17 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         tile = np.ascontiguousarray(strip[:, 1:, 1 + left : 1 + left + columns])
         if self._filler is not None and _is_all(tile, self._filler):
             return self._empty_tile(level, number, strip, tile, left, target)
-        measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile))
+        data, mask = self._parted(tile)
+        outer = self._validity.opaque(data)
+        if mask is not None:
+            outer = mask if outer is None else mask & outer
+        measure = measure_tile(data, tuple(self._dataset.indexes), self._validity, outer=outer, mask=mask)
         if target is not None:
             self._reduce(level, number, strip, tile, left, target)
-        return _Tile(self._codec.encode(_whole(tile)), tile_check(tile), measure)
+        blocks = [self._codec.encode(_whole(data))]
+        if mask is not None:
+            blocks.append(encode_mask(_whole(mask)))
+        return _Tile(tuple(blocks), tile_check(data, mask), measure)
 
     def _empty_tile(
         self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels | None
@@ -419,7 +444,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             measure = measure_tile(
                 tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile)
             )
-            self._empty[tile.shape] = _Tile(b"", tile_check(tile), measure)
+            self._empty[tile.shape] = _Tile((b"",), tile_check(tile), measure)
         return self._empty[tile.shape]
 
     def _reduce(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels) -> None:
@@ -431,10 +456,14 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             if not (odd_height or odd_width)
             else strip[:, 1 - odd_height :, 1 + left - odd_width : 1 + left + columns]
         )
-        first = (number * TILE // 2, left // 2)
-        half = self._halve(window, self._validity, first=first, size=(level.height, level.width))
+        place = {"first": (number * TILE // 2, left // 2), "size": (level.height, level.width)}
+        data, mask = self._parted(window)
+        half = self._halve(data, self._validity, outer=mask, **place)
         top = 1 + (number % 2) * (TILE // 2)
-        target[:, top : top + -(-rows // 2), 1 + left // 2 : 1 + left // 2 + half.shape[2]] = half
+        part = target[:, top : top + -(-rows // 2), 1 + left // 2 : 1 + left // 2 + half.shape[2]]
+        part[: len(half)] = half
+        if mask is not None:
+            part[-1] = self._halve_mask(mask, **place)
 
 
 def _filler(nodata: float | None, dtype: np.dtype[Any]) -> Pixels | None:
@@ -450,6 +479,8 @@ def _is_all(tile: Pixels, filler: Pixels) -> bool:
 
 
 def _whole(tile: Pixels) -> Pixels:
-    """Return a tile of full size; beyond the edge its last pixels are repeated, which compress to almost nothing."""
-    short = [(0, TILE - n) for n in tile.shape[1:]]
-    return np.pad(tile, [(0, 0), *short], mode="edge") if any(n for _, n in short) else tile
+    """Return a tile, or a mask of one, of full size; beyond the edge its last pixels are repeated, which compress to
+    almost nothing.
+    """
+    short = [(0, TILE - n) for n in tile.shape[-2:]]
+    return np.pad(tile, [(0, 0)] * (tile.ndim - 2) + short, mode="edge") if any(n for _, n in short) else tile

@@ -73,10 +73,6 @@ def nearest(
     return data[:, rows][:, :, columns]
 
 
-#: GDAL's name of a method -> how the next level is made.
-METHODS = {"AVERAGE": halve, "MODE": commonest, "NEAREST": nearest}
-
-
 def _valid(data: Pixels, validity: Validity, outer: Bools | None) -> list[Bools | None]:
     """Return which pixels of each band count: colour under transparency does not, transparency itself does."""
     opaque = validity.opaque(data)
@@ -91,6 +87,16 @@ def halve_mask(mask: Bools, *, first: tuple[int, int], size: tuple[int, int]) ->
     """Return the next level of a mask, as `halve`: valid where any pixel that counts is valid."""
     rows, columns = (_Axis.of(f, n) for f, n in zip(first, size, strict=True))
     return _sums(mask.astype(np.float64), rows, columns) > 0
+
+
+def nearest_mask(mask: Bools, *, first: tuple[int, int], size: tuple[int, int]) -> Bools:
+    """Return the next level of a mask, as `nearest`: of the pixels that are picked there."""
+    rows, columns = (_picked(f, n, length) for f, n, length in zip(first, size, mask.shape, strict=True))
+    return mask[rows][:, columns]
+
+
+#: GDAL's name of a method -> how the next level is made, of pixels and of a mask.
+METHODS = {"AVERAGE": (halve, halve_mask), "MODE": (commonest, halve_mask), "NEAREST": (nearest, nearest_mask)}
 
 
 def _quarter(data: Pixels) -> Pixels:
@@ -138,6 +144,8 @@ def _weighted(
     values: Pixels, valid: Bools | None, rows: _Axis | None, columns: _Axis | None, validity: Validity
 ) -> Pixels:
     """Return the average of the valid pixels, nodata where there is none."""
+    if valid is not None and not valid.any():
+        return np.full([n // 2 for n in values.shape], _empty(values.dtype, validity), values.dtype)
     doubles = values.astype(np.float64)
     if valid is not None:
         doubles = np.where(valid, doubles, 0.0)

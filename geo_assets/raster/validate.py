@@ -223,7 +223,7 @@ def not_as_written(
     """Return what in a COG is not read as it was written: every block of every level is decoded.
 
     Args:
-        cog: the open COG, without a mask; what of a small one is decoded stays in its cache.
+        cog: the open COG; what of a small one is decoded stays in its cache.
         checks: checksums of the tiles of each level; see `pixels.tile_check`.
         threads: how many read.
         progress: called with the part that is done, 0 to 1.
@@ -236,7 +236,7 @@ def not_as_written(
         wrong = 0
         try:
             for check, wanted in zip(
-                _each_tile(path, level, threads, lambda tile, _: tile_check(tile), None if level else cog),
+                _each_tile(path, level, threads, tile_check, None if level else cog),
                 expected,
                 strict=True,
             ):

@@ -20,7 +20,7 @@ from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.stages.raster_conversion import Converter
 from geo_assets_tests.processes import children, command
 from geo_assets_tests.raster.test_cog import write
-from geo_assets_tests.raster.test_onepass import classes, values
+from geo_assets_tests.raster.test_onepass import a_mask, classes, masked, values
 from geo_assets_tests.raster.test_profiles import made
 
 
@@ -76,9 +76,13 @@ def test_a_conversion_that_was_killed_goes_on_from_its_last_checkpoint_to_the_sa
 
 
 @pytest.mark.parametrize("profile", ["web", "archive"])
-@pytest.mark.parametrize("colours", [{}, {"photometric": "palette"}], ids=["plain", "palette"])
-def test_so_does_one_of_classes_and_one_that_is_to_be_as_small_as_can_be(tmp_path, colours, profile):
-    source = write(tmp_path / "in.tif", classes(4001, 1101, "uint8", 0), nodata=0, **colours)
+@pytest.mark.parametrize("what", ["classes", "palette", "mask"])
+def test_so_does_one_of_classes_or_with_a_mask_and_one_that_is_to_be_as_small_as_can_be(tmp_path, what, profile):
+    colours = {"photometric": "palette"} if what == "palette" else {}
+    if what == "mask":
+        source = masked(tmp_path / "in.tif", values(1, 4001, 1101, "uint8", None), a_mask(4001, 1101))
+    else:
+        source = write(tmp_path / "in.tif", classes(4001, 1101, "uint8", 0), nodata=0, **colours)
     made(source, profile=profile)
     expected = (tmp_path / "out.tif").read_bytes()
     assert resumed(tmp_path, source, strips=7, chunk=2 * 512 * 1101, profile=profile).resumed > 0.7

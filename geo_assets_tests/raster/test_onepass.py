@@ -17,8 +17,8 @@ from rasterio.enums import ColorInterp, Resampling
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import block_buffer, gdal, onepass
-from geo_assets.raster.codecs import Codec, candidates
+from geo_assets.raster import block_buffer, cogfile, gdal, onepass
+from geo_assets.raster.codecs import Codec, candidates, encode_mask
 from geo_assets.raster.inspect import inspect
 from geo_assets.raster.profiles import choose_profile
 from geo_assets.raster.progress import Progress
@@ -96,6 +96,12 @@ def test_pixels_and_overviews_are_those_of_gdal(tmp_path, dtype, nodata, count, 
             assert np.abs(expected.astype(float) - found.astype(float)).max() <= slack
 
 
+def levels_of(cog: Path) -> list[dict]:
+    """How each level of it is opened, full resolution first."""
+    with rasterio.open(cog) as dataset:
+        return [{}, *({"overview_level": level} for level in range(len(dataset.overviews(1))))]
+
+
 def classes(height, width, dtype: str, nodata) -> np.ndarray:
     """Patches of eight classes, with other pixels in them; some nodata, some of it in one place."""
     rng = np.random.default_rng(3)
@@ -123,7 +129,7 @@ def test_classes_and_their_overviews_are_exactly_those_of_gdal(tmp_path, dtype, 
             dataset.write_colormap(1, {code: (20 * code % 256, code, 255 - code, 255) for code in range(256)})
     ours = one_pass(source)
     theirs = overviews_of_gdal(source, ours, Resampling.nearest if palette else Resampling.mode)
-    for level in [{}, *({"overview_level": level} for level in range(len(rasterio.open(ours).overviews(1))))]:
+    for level in levels_of(ours):
         with rasterio.open(theirs, **level) as a, rasterio.open(ours, **level) as b:
             np.testing.assert_array_equal(a.read(), b.read())
             assert (a.nodata, a.colorinterp) == (b.nodata, b.colorinterp)
@@ -162,6 +168,102 @@ def test_classes_of_any_size_have_only_classes_in_their_overviews(tmp_path_facto
     for level in range(len(rasterio.open(folder / "out.tif").overviews(1))):
         with rasterio.open(folder / "out.tif", overview_level=level) as dataset:
             assert set(np.unique(dataset.read()).tolist()) <= {*range(1, 9), nodata if nodata is not None else 1}
+
+
+def masked(path: Path, pixels: np.ndarray, mask: np.ndarray, **profile) -> Path:
+    """A GeoTIFF with a mask of its own."""
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write(path, pixels, **profile)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(mask)
+    return path
+
+
+def a_mask(height: int, width: int) -> np.ndarray:
+    """Valid within an ellipse, but for some pixels."""
+    down, across = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return (down**2 + across**2 < 0.8) & (np.random.default_rng(2).random((height, width)) < 0.9)
+
+
+@pytest.mark.parametrize("size", [(1024, 1536), (1001, 1300), (2047, 1025), (600, 513), (300, 200)], ids=str)
+@pytest.mark.parametrize(("dtype", "count"), [("uint8", 3), ("uint16", 1), ("float32", 2)])
+def test_a_mask_and_its_overviews_are_those_of_gdal(tmp_path, dtype, count, size):
+    colours = {"photometric": "RGB"} if count == 3 else {}
+    source = masked(tmp_path / "in.tif", values(count, size[0], size[1], dtype, None), a_mask(*size), **colours)
+    ours = one_pass(source)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        theirs = overviews_of_gdal(source, ours, Resampling.average)
+    for level in levels_of(ours):
+        with rasterio.open(theirs, **level) as a, rasterio.open(ours, **level) as b:
+            mask = b.read_masks(1)
+            np.testing.assert_array_equal(a.read_masks(1), mask)
+            slack = 0.03 if dtype == "float32" else 1 if level else 0
+            assert np.abs(a.read()[:, mask > 0].astype(float) - b.read()[:, mask > 0].astype(float)).max() <= slack
+    assert cog_validate(ours, quiet=True)[0]
+
+
+@pytest.mark.parametrize("size", [(1024, 1536), (1001, 1300), (2047, 1025)], ids=str)
+@pytest.mark.parametrize("palette", [False, True], ids=["plain", "palette"])
+def test_classes_have_the_same_overviews_whether_a_mask_or_a_nodata_value_says_what_is_none(tmp_path, palette, size):
+    """GDAL's MODE (3.12) counts what is under a mask, too, and its NEAREST takes another pixel of a mask."""
+    pixels, mask = classes(size[0], size[1], "uint8", None), a_mask(size[0], size[1])
+    colours = {"photometric": "palette"} if palette else {}
+    (tmp_path / "nodata").mkdir()
+    by_mask = one_pass(masked(tmp_path / "in.tif", pixels, mask, **colours))
+    by_nodata = one_pass(write(tmp_path / "nodata" / "in.tif", np.where(mask, pixels, 0), nodata=0, **colours))
+    for level in levels_of(by_mask):
+        with rasterio.open(by_mask, **level) as a, rasterio.open(by_nodata, **level) as b:
+            np.testing.assert_array_equal(a.read_masks(1), b.read_masks(1))
+            np.testing.assert_array_equal(np.where(a.read_masks(1), a.read(1), 0), b.read(1))
+
+
+def entries(image) -> dict[int, list]:
+    """What a directory says, but for GDAL's metadata, which have our stamp."""
+    metadata, sizes = 42112, (256, 257)
+    return {
+        tag: cogfile._numbers(entry).tolist() if tag in sizes else [entry.kind, entry.count, entry.data]
+        for tag, entry in image.fields.items()
+        if tag != metadata
+    }
+
+
+def test_a_cog_with_a_mask_has_the_directories_of_gdals_own(tmp_path):
+    source = masked(tmp_path / "in.tif", values(3, 1300, 1100, "uint8", None), a_mask(1300, 1100), photometric="RGB")
+    ours, theirs = one_pass(source), tmp_path / "gdal.tif"
+    rasterio.shutil.copy(
+        source, theirs, driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", OVERVIEW_RESAMPLING="AVERAGE"
+    )
+    (a, _), (b, _) = cogfile.read_header(theirs), cogfile.read_header(ours)
+    assert a.ghost == b.ghost
+    assert [entries(image) for image in a.images] == [entries(image) for image in b.images]
+
+
+@pytest.mark.parametrize("what", ["alpha", "nodata"])
+def test_a_mask_beside_alpha_or_nodata_is_the_one_that_counts(tmp_path, what):
+    pixels = values(4 if what == "alpha" else 1, 1300, 1100, "uint8", None)
+    profile: dict = {"photometric": "RGB", "alpha": "YES"} if what == "alpha" else {"nodata": 7}
+    if what == "alpha":
+        pixels[3] = np.where(np.arange(1100) < 300, 0, 255)
+    else:
+        pixels[0, :, :300] = 7
+    mask = a_mask(1300, 1100)
+    source = masked(tmp_path / "in.tif", pixels, mask, **profile)
+    report = made(source)
+    assert not report.warnings
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(), pixels)
+        np.testing.assert_array_equal(dataset.read_masks(1) > 0, mask)
+    counted = mask & (pixels[3] > 0) if what == "alpha" else mask
+    assert report.bands[0].valid_percent == pytest.approx(100 * counted.mean())
+
+
+def test_a_mask_that_is_not_read_as_it_was_written_is_refused(tmp_path, monkeypatch):
+    source = masked(tmp_path / "in.tif", values(3, 1300, 1100, "uint8", None), a_mask(1300, 1100), photometric="RGB")
+    monkeypatch.setattr(onepass, "encode_mask", lambda mask: encode_mask(~mask))
+    with pytest.raises(GeoAssetsError, match="the pixels of level 0 are not what was written") as error:
+        made(source)
+    assert error.value.code == "COG_VALIDATION_FAILED"
+    assert not (tmp_path / "out.tif").exists()
 
 
 def test_colour_under_full_transparency_does_not_bleed_into_overviews(tmp_path):
