@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from geo_assets.raster import cogfile
-from geo_assets.raster.checkpoint import Checkpoint
+from geo_assets.raster.checkpoint import Checkpoint, KeptIsWrongError
 
 #: Bytes moved at a time from a buffer file to the output take disk space twice: a part of the file, within limits, as
 #: each truncation takes time.
@@ -23,10 +23,6 @@ _MOVED_PART, _MOVED_LEAST, _MOVED_MOST = 64, 1 << 20, 8 << 20
 
 #: Blocks written to disk in one call, and the part of the memory for blocks that is still taken afterwards.
 _BLOCKS_AT_ONCE, _REST = 32, 0.9
-
-
-class OtherHeaderError(Exception):
-    """The blocks of an earlier attempt lie behind another header than is wanted now; what was kept is forgotten."""
 
 
 class BlockBuffer:
@@ -81,7 +77,7 @@ class BlockBuffer:
         """The COG, opened for writing behind its header; see `place` for where.
 
         Raises:
-            OtherHeaderError: what was moved before is behind another header.
+            KeptIsWrongError: what was moved before is behind another header.
         """
         if self._checkpoint is None:
             with made.open("wb") as out:
@@ -93,7 +89,7 @@ class BlockBuffer:
             if out.read(len(header)) != header:
                 if place.stat().st_size > len(header):
                     self._checkpoint.forget()
-                    raise OtherHeaderError
+                    raise KeptIsWrongError
                 out.seek(0)
                 out.write(header)
             yield out

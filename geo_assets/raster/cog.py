@@ -15,7 +15,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +26,8 @@ from rasterio.crs import CRS
 
 from geo_assets.capture import Taken, by_pattern, of_product, taken
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import cogfile, gdal, given_overviews, kept_blocks, onepass, tiff
-from geo_assets.raster.block_buffer import OtherHeaderError
-from geo_assets.raster.checkpoint import Checkpoint
+from geo_assets.raster import cog_driver, cogfile, gdal, kept_blocks, onepass, tiff
+from geo_assets.raster.checkpoint import Checkpoint, KeptIsWrongError
 from geo_assets.raster.codecs import Codec, compressors
 from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_differences
 from geo_assets.raster.footprint import refuse_off_earth
@@ -200,6 +199,8 @@ def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
     origin = _united(task, _with_crs(task, origin) if origin.assigned else origin)
     staged = task.work / "warped.tif"
     with task.open(origin) as dataset:
+        rasterio.shutil.copy(dataset, task.work / onepass.VIRTUAL, driver="VRT")
+        task.notes.extend(cog_driver.tables_left_behind(task.work))  # which are not warped
         refuse_off_earth(dataset, task.name)
         with (
             gdal.reading(task.info.path, task.info.driver),
@@ -274,8 +275,10 @@ def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
         with _writing(task, origin):
             reduced = kept_blocks.overviews(dataset, half, task.request.threads)
             crs = origin.crs if origin.assigned else None
-            skeleton = onepass.skeleton(dataset, task.work, PROFILES[DEFAULT], _metadata_options(task, origin), crs)
+            options = cog_driver.metadata_options(task, origin)
+            skeleton = onepass.skeleton(dataset, task.work, PROFILES[DEFAULT], options, crs)
             kept_blocks.write(task.made, info.path, layout, skeleton, reduced)
+        task.notes.extend(cog_driver.tables_left_behind(task.work))
         raise_for(task.name, [*reduced.problems, *_structure(task.made)])
         _, problems = level_hashes(task.made, task.request.threads, first_level=1)
         problems += kept_blocks.differing(task.made, info.path, layout)
@@ -309,13 +312,30 @@ def _compared(
 
 
 def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _Proof:
-    """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline; go on with what an
-    earlier attempt has kept, if that has the same metadata.
-    """
+    """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline."""
+    return _gone_on_with(task, lambda: _written_in_one_pass(task, origin, dataset, described))
+
+
+def _gone_on_with(task: Task, attempt: Callable[[], _Proof]) -> _Proof:
+    """Go on with what an earlier attempt has kept; begin anew where that cannot be proven, or has other metadata."""
+    told = len(task.notes)
     try:
-        return _written_in_one_pass(task, origin, dataset, described)
-    except OtherHeaderError:
-        return _written_in_one_pass(task, origin, dataset, described)  # nothing is kept any more
+        return attempt()
+    except KeptIsWrongError:
+        del task.notes[told:]
+        return attempt()  # nothing is kept any more
+
+
+@contextmanager
+def _doubting(kept: Checkpoint | None) -> Iterator[None]:
+    """Make what an earlier attempt has kept the first suspect where a COG cannot be proven."""
+    try:
+        yield
+    except GeoAssetsError as error:
+        if kept is None or error.code != "COG_VALIDATION_FAILED":
+            raise
+        kept.forget()
+        raise KeptIsWrongError from error
 
 
 def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _Proof:
@@ -323,13 +343,16 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
     with gdal.reading(task.info.path, task.info.driver):
         codec = onepass.choose_by_trial(dataset, task.profile)
     how: dict[str, Any] = {"sparse": task.profile.sparse, "resampling": task.profile.overview_resampling}
-    with onepass.Pyramid(dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), **how) as pyramid:
+    checkpoint = _checkpoint(task, dataset, codec)
+    with onepass.Pyramid(dataset, codec, task.work, threads, checkpoint, **how) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
             pyramid.run(task.progress.written)
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
-            header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
+            options = cog_driver.metadata_options(task, origin)
+            header = onepass.skeleton(described, task.work, task.profile, options, crs)
             place = pyramid.save(task.made, header)
+        task.notes.extend(cog_driver.tables_left_behind(task.work))
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
     with ExitStack() as opened, workers(1, threads) as beside:
         cog = opened.enter_context(gdal.open_raster(place))
@@ -339,13 +362,14 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
         with gdal.reading(task.info.path, task.info.driver):  # its metadata, which may be no text
             differences = [*metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
             task.notes.extend(lost_metadata(described, cog))
-        raise_for(task.name, [*_structure(place), *problems, *differences])
+        with _doubting(checkpoint if resumed else None):
+            raise_for(task.name, [*_structure(place), *problems, *differences])
         place.replace(task.made)
         opened.pop_all()  # for its description
     return _Proof(measurement, resumed=resumed, cog=cog, sha256=sha256.result())
 
 
-def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
+def _checkpoint(task: Task, dataset: Any, codec: Codec | str) -> Checkpoint | None:
     """Return where progress is saved, for a raster that is large enough to need it."""
     request = task.request
     if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
@@ -357,45 +381,45 @@ def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
 
 
 def _by_gdal(task: Task, origin: Origin) -> _Proof:
+    return _gone_on_with(task, lambda: _proven_of_gdal(task, origin))
+
+
+def _proven_of_gdal(task: Task, origin: Origin) -> _Proof:
     equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
     origin = _with_crs(task, origin) if origin.assigned else origin
+    with gdal.open_raster(equals.path, equals.driver) as source:
+        checkpoint = _checkpoint(task, source, "GDAL")
+    kept = checkpoint.kept_cog() if checkpoint else None
+    notes = _written_by_gdal(task, origin, checkpoint) if kept is None else kept
+    task.notes.extend(notes)
+    place = checkpoint.cog if checkpoint else task.made
+    overview_hashes, problems = level_hashes(place, task.request.threads, first_level=1)
+    loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
+    with (
+        gdal.reading(task.info.path, task.info.driver),
+        gdal.open_raster(equals.path, equals.driver) as source,
+        gdal.open_raster(place) as cog,
+        _doubting(checkpoint if kept is not None else None),
+    ):
+        measurement = _compared(task, origin, source, cog, problems, loss)
+    place.replace(task.made)
+    cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
+    raise_for(task.name, _structure(task.made))
+    return _Proof(measurement, loss, resumed=float(kept is not None))
+
+
+def _written_by_gdal(task: Task, origin: Origin, checkpoint: Checkpoint | None) -> list[str]:
+    """Write the COG, where progress is saved if it is; return what is to be noted of it."""
     with (
         _writing(task, origin),
         gdal.open_raster(origin.path, origin.driver) as dataset,
         task.progress.by_driver(task.made),
     ):
-        _copy_by_gdal(task, origin, dataset)
-    task.notes.extend(_left_behind(task.made, task.info))
-    overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
-    loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
-    with (
-        gdal.reading(task.info.path, task.info.driver),
-        gdal.open_raster(equals.path, equals.driver) as source,
-        gdal.open_raster(task.made) as cog,
-    ):
-        measurement = _compared(task, origin, source, cog, problems, loss)
-    cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
-    raise_for(task.name, _structure(task.made))
-    return _Proof(measurement, loss)
-
-
-def _copy_by_gdal(task: Task, origin: Origin, dataset: Any) -> None:
-    metadata = _metadata_options(task, origin)
-    options = {**task.profile.options(task.request.threads), **metadata}
-    if max(dataset.shape) <= task.profile.block_size:
-        options["OVERVIEWS"] = (
-            "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
-        )
-    if not given_overviews.needed(dataset, task.profile):
-        rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
-        return
-    if task.profile.overview_resampling == "MODE":  # where some codes are nodata: the result is one of the codes
-        rasterio.shutil.copy(dataset, task.made, driver="COG", **{**options, "OVERVIEW_RESAMPLING": "NEAREST"})
-        return
-    staged = task.work / "staged.tif"
-    given_overviews.stage(dataset, staged, task.profile, metadata)
-    with gdal.open_raster(staged) as with_overviews:
-        rasterio.shutil.copy(with_overviews, task.made, driver="COG", **{**options, "OVERVIEWS": "FORCE_USE_EXISTING"})
+        cog_driver.copy(task, origin, dataset)
+    notes = [*cog_driver.tables_left_behind(task.work), *cog_driver.left_behind(task.made, task.info)]
+    if checkpoint:
+        checkpoint.keep_cog(task.made, notes)
+    return notes
 
 
 def _structure(path: Path) -> list[str]:
@@ -455,49 +479,11 @@ def _taken(task: Task) -> Taken | None:
     return found or of_product(name) or task.info.saved
 
 
-def _metadata_options(task: Task, origin: Origin) -> dict[str, str]:
-    """Choose what GDAL copies: the metadata of bands, or the domains beyond the default one, not both; see
-    `_left_behind`.
-    """
-    options = {"COPY_SRC_MDD": "YES"} if task.info.domains and not task.info.band_tags else {}
-    if origin.path == task.info.path and task.layout and task.layout.geotiff_minor == 0:
-        options["GEOTIFF_VERSION"] = "1.0"  # as it was: 1.0 and 1.1 readers differ in what they make of a vertical CRS
-    return options
-
-
 def _refuse_unreadable_pixels(origin: Origin, info: RasterInfo) -> None:
     with gdal.reading(info.path, info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
         for piece in pieces(dataset):
             dataset.read(list(piece.bands), window=piece.window)
             dataset.read_masks(1, window=piece.window)
-
-
-def _left_behind(made: Path, info: RasterInfo) -> list[str]:
-    """Return what GDAL wrote beside the COG because a TIFF cannot hold it, and what it did not copy: the COG is
-    delivered alone.
-    """
-    notes = []
-    if info.domains and info.band_tags:
-        notes.append(f"metadata domains are not carried over: {', '.join(info.domains)}"[:300])
-    for extra in sorted(made.parent.glob(f"{made.stem}*")):
-        if extra != made:
-            notes.append(f"a TIFF cannot hold {_held_by(extra)}; left out")
-            extra.unlink()
-    return notes
-
-
-#: Elements of an .aux.xml that have no place in a TIFF.
-_IN_AUX_XML = {
-    "<GDALRasterAttributeTable": "its attribute table",
-    "<CategoryNames": "the names of its categories",
-    "<Histograms": "its histograms",
-}
-
-
-def _held_by(extra: Path) -> str:
-    text = extra.read_bytes()[: 1 << 20].decode("utf-8", "replace") if extra.suffix == ".xml" else ""
-    held = [what for element, what in _IN_AUX_XML.items() if element in text]
-    return " and ".join(held) or f"what is in its {extra.suffix} file"
 
 
 def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: Origin, cog: Any) -> None:

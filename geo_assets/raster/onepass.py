@@ -79,6 +79,9 @@ _STRIPS_HELD = 5
 #: cost more than it saves.
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 
+#: Name of the VRT of a dataset without pixels that a skeleton is made of.
+VIRTUAL = "skeleton.vrt"
+
 #: Elements in the XML of a skeleton that name the source of pixels and overviews, and masks.
 _SOURCES = re.compile(rb"<(SimpleSource|ComplexSource|OverviewList|Overview)\b.*?</\1>", re.DOTALL)
 _MASKS = re.compile(rb"<MaskBand>.*?</MaskBand>", re.DOTALL)
@@ -124,7 +127,7 @@ def skeleton(
 
     Args:
         dataset: the source, or an outline of it.
-        directory: a private one.
+        directory: a private one, in which `VIRTUAL` stays.
         profile: codec and predictor.
         options: further creation options of GDAL's COG driver, about metadata.
         crs: the one assigned to a source without one.
@@ -132,7 +135,7 @@ def skeleton(
     Raises:
         GDAL's errors.
     """
-    virtual, made = directory / "skeleton.vrt", directory / "skeleton.tif"
+    virtual, made = directory / VIRTUAL, directory / "skeleton.tif"
     rasterio.shutil.copy(dataset, virtual, driver="VRT")
     text = _SOURCES.sub(b"", virtual.read_bytes())  # bytes: metadata may be in any encoding
     if not has_own_mask(dataset):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo_assets.raster import block_buffer, cog, onepass
+from geo_assets.raster import block_buffer, cog, cog_driver, onepass
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.stages.raster_conversion import Converter
@@ -234,6 +234,94 @@ def test_what_does_not_fit_together_is_not_believed(tmp_path, damage):
     assert made(source, profile=options.get("profile")).sha256 == report.sha256
 
 
+def test_blocks_that_have_rotted_since_they_were_kept_are_made_again(tmp_path):
+    source = write(tmp_path / "in.tif", values(1, 5001, 1101, "uint8", None))
+    options = {"kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1101}
+    with killed_after(5), pytest.raises(Killed):
+        made(source, **options)
+    flip(tmp_path / "kept" / "level-0.blocks", 2000)
+    report = made(source, **options)
+    assert (report.resumed, report.warnings) == (0, ())
+    assert made(source).sha256 == report.sha256
+
+
+def flip(path: Path, offset: int) -> None:
+    """Change some bytes of a file, without its size."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        there = file.read(64)
+        file.seek(offset)
+        file.write(bytes(255 - byte for byte in there))
+
+
+@pytest.fixture
+def by_gdal(tmp_path):
+    """A picture that GDAL's driver writes, as WebP; its categories, which a TIFF has no place for, are beside it."""
+    source = write(tmp_path / "in.tif", values(3, 1500, 1100, "uint8", None), photometric="RGB")
+    source.with_name("in.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>none</Category></CategoryNames></PAMRasterBand>'
+        "</PAMDataset>"
+    )
+    return source
+
+
+def killed_in_its_comparison(source: Path, **options) -> None:
+    def killed(*_, **__):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cog, "compare", killed)
+        with pytest.raises(Killed):
+            made(source, **options)
+
+
+def test_what_gdals_driver_has_written_is_not_written_again_if_it_was_killed_in_its_proof(
+    tmp_path, by_gdal, monkeypatch
+):
+    options = {"profile": "visual", "kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
+    whole = made(by_gdal, profile="visual")
+    expected = (tmp_path / "out.tif").read_bytes()
+    killed_in_its_comparison(by_gdal, **options)
+    monkeypatch.setattr(cog_driver, "copy", lambda *_: pytest.fail("it was written again"))
+    report = made(by_gdal, **options)
+    assert report.resumed == 1
+    assert (tmp_path / "out.tif").read_bytes() == expected
+    assert report.warnings == whole.warnings == ("a TIFF cannot hold the names of its categories; left out",)
+
+
+@pytest.mark.parametrize("damage", ["cut", "rotten overview", "no state", "another source", "another profile"])
+def test_of_what_gdals_driver_has_written_what_cannot_be_proven_is_written_again(tmp_path, by_gdal, damage):
+    options = {"profile": "visual", "kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
+    killed_in_its_comparison(by_gdal, **options)
+    there = tmp_path / "kept" / "cog.tif"
+    if damage == "cut":
+        os.truncate(there, there.stat().st_size // 2)
+    elif damage == "rotten overview":  # the smallest comes first
+        flip(there, 3000)
+    elif damage == "no state":
+        (tmp_path / "kept" / "state.npz").unlink()
+    elif damage == "another source":
+        write(by_gdal, values(3, 1500, 1101, "uint8", None), photometric="RGB")
+    else:
+        options["profile"] = "archive"
+    report = made(by_gdal, **options)
+    assert report.resumed == 0
+    assert made(by_gdal, profile=options["profile"]).sha256 == report.sha256
+
+
+def test_a_child_that_is_killed_in_the_proof_of_what_gdals_driver_wrote_is_followed_by_one_that_proves_it(
+    tmp_path, large
+):
+    write(large, values(3, 4000, 3000, "uint8", None), photometric="RGB")
+    with SandboxPool(tmp_path / "scratch", readable=[large.parent]) as pool, pool.workspace() as workspace:
+        kept = pool.kept(workspace, "large")
+        asked = request(large, workspace, kept).model_copy(update={"profile": "visual"})
+        killer = killing_when_there(kept / "state.npz")
+        report = pool.call("geo_assets.raster.cog:convert", asked, ConvertReport)
+        killer.join()
+    assert report.resumed == 1
+
+
 def test_a_small_raster_leaves_nothing_to_go_on_from(tmp_path):
     made(write(tmp_path / "in.tif", values(1, 1100, 1100, "uint8", None)), kept=str(tmp_path / "kept"))
     assert not (tmp_path / "kept").exists()
@@ -261,18 +349,24 @@ def until_there(path: Path) -> None:
         time.sleep(0.01)
 
 
+def killing_when_there(path: Path) -> threading.Thread:
+    """Begin to wait for a file, to kill the children of the sandbox then."""
+
+    def kill() -> None:
+        until_there(path)
+        for pid in children(os.getpid()):
+            if "geo_assets.sandbox.child" in command(pid):
+                os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    return killer
+
+
 def test_a_child_that_is_killed_is_followed_by_one_that_goes_on(tmp_path, large):
     with SandboxPool(tmp_path / "scratch", readable=[large.parent]) as pool, pool.workspace() as workspace:
         kept = pool.kept(workspace, "large")
-
-        def kill() -> None:
-            until_there(kept / "state.npz")
-            for pid in children(os.getpid()):
-                if "geo_assets.sandbox.child" in command(pid):
-                    os.kill(pid, signal.SIGKILL)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
+        killer = killing_when_there(kept / "state.npz")
         report = pool.call("geo_assets.raster.cog:convert", request(large, workspace, kept), ConvertReport)
         killer.join()
     assert 0 < report.resumed < 1

@@ -35,6 +35,24 @@ def compression(path) -> str:
         return dataset.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"]
 
 
+TABLES = """<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>none</Category></CategoryNames>
+<GDALRasterAttributeTable tableType="thematic"><FieldDefn index="0"><Name>Class</Name><Type>2</Type><Usage>2</Usage>
+</FieldDefn><Row index="0"><F>forest</F></Row></GDALRasterAttributeTable></PAMRasterBand></PAMDataset>"""
+
+
+@pytest.mark.parametrize(
+    ("profile", "request_"),
+    [({}, {}), ({"photometric": "palette"}, {}), ({"nbits": 4}, {}), ({}, {"target_crs": "EPSG:3857"})],
+    ids=["plain", "palette", "four bits", "reprojected"],
+)
+def test_names_of_classes_that_a_tiff_cannot_hold_are_told(tmp_path, profile, request_):
+    source = write(tmp_path / "in.tif", np.random.default_rng(0).integers(0, 9, (1, 700, 700), "uint8"), **profile)
+    assert not made(source, **request_).warnings
+    source.with_name("in.tif.aux.xml").write_text(TABLES)
+    told = "a TIFF cannot hold its attribute table and the names of its categories; left out"
+    assert made(source, **request_).warnings == (told,)
+
+
 def test_without_a_wish_every_client_can_read_what_is_written(tmp_path):
     report = made(rgb(tmp_path / "in.tif"))
     assert (report.profile, report.max_error, compression(tmp_path / "out.tif")) == ("web", None, "DEFLATE")

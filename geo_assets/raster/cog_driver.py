@@ -1,0 +1,79 @@
+"""GDAL's COG driver: what it is asked for beside a profile, and what of a raster a TIFF cannot hold.
+
+Here: its creation options about metadata and overviews, and notes about what is left behind. Not here: which rasters it
+writes, and the proof (`cog.py`); the writer of the others (`onepass.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rasterio.shutil
+
+from geo_assets.raster import gdal, given_overviews
+from geo_assets.raster.inspect import RasterInfo
+from geo_assets.raster.onepass import VIRTUAL
+from geo_assets.raster.origin import Origin, Task
+
+
+def copy(task: Task, origin: Origin, dataset: Any) -> None:
+    """Write the COG of an open dataset, of `origin`, to `task.made`, and a VRT of it to `onepass.VIRTUAL`.
+
+    Raises:
+        GDAL's errors.
+    """
+    rasterio.shutil.copy(dataset, task.work / VIRTUAL, driver="VRT")
+    metadata = metadata_options(task, origin)
+    options = {**task.profile.options(task.request.threads), **metadata}
+    if max(dataset.shape) <= task.profile.block_size:
+        options["OVERVIEWS"] = (
+            "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
+        )
+    if not given_overviews.needed(dataset, task.profile):
+        rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
+        return
+    if task.profile.overview_resampling == "MODE":  # where some codes are nodata: the result is one of the codes
+        rasterio.shutil.copy(dataset, task.made, driver="COG", **{**options, "OVERVIEW_RESAMPLING": "NEAREST"})
+        return
+    staged = task.work / "staged.tif"
+    given_overviews.stage(dataset, staged, task.profile, metadata)
+    with gdal.open_raster(staged) as with_overviews:
+        rasterio.shutil.copy(with_overviews, task.made, driver="COG", **{**options, "OVERVIEWS": "FORCE_USE_EXISTING"})
+
+
+def metadata_options(task: Task, origin: Origin) -> dict[str, str]:
+    """Choose what GDAL copies: the metadata of bands, or the domains beyond the default one, not both; see
+    `left_behind`.
+    """
+    options = {"COPY_SRC_MDD": "YES"} if task.info.domains and not task.info.band_tags else {}
+    if origin.path == task.info.path and task.layout and task.layout.geotiff_minor == 0:
+        options["GEOTIFF_VERSION"] = "1.0"  # as it was: 1.0 and 1.1 readers differ in what they make of a vertical CRS
+    return options
+
+
+def left_behind(made: Path, info: RasterInfo) -> list[str]:
+    """Return what GDAL did not copy, or wrote beside the COG, which is delivered alone."""
+    notes = []
+    if info.domains and info.band_tags:
+        notes.append(f"metadata domains are not carried over: {', '.join(info.domains)}"[:300])
+    for extra in sorted(made.parent.glob(f"{made.name}.*")):
+        if extra.suffix != ".xml":
+            notes.append(f"a TIFF cannot hold what is in its {extra.suffix} file; left out")
+        elif b"<Histograms" in extra.read_bytes():
+            notes.append("a TIFF cannot hold its histograms; left out")
+        extra.unlink()
+    return notes
+
+
+#: Elements of a band in a VRT that have no place in a TIFF.
+_TABLES = {b"<GDALRasterAttributeTable": "its attribute table", b"<CategoryNames": "the names of its categories"}
+
+
+def tables_left_behind(work: Path) -> list[str]:
+    """Return which tables a raster has that a TIFF cannot hold, by its VRT (`onepass.VIRTUAL`) in a directory: whoever
+    looks for the names of classes in a COG should know why they are not there.
+    """
+    text = (work / VIRTUAL).read_bytes()
+    held = [what for element, what in _TABLES.items() if element in text]
+    return [f"a TIFF cannot hold {' and '.join(held)}; left out"] if held else []
