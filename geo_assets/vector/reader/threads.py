@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import islice
 from typing import TypeVar
 
 from geo_assets.vector.reader.batches import Batch
@@ -24,21 +24,14 @@ BATCH_BYTES = 32 * 1024**2
 
 
 def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: int) -> Iterator[T]:
-    """Yield the results of `work` in order; while one is used, the next are computed. A large batch is
-    processed alone, and one that is all there is by the thread of the caller: in each new one PROJ begins anew.
+    """Yield the results of `work` in order; while one is used, the next are computed. A large batch is processed
+    alone. The first is processed by the thread of the caller, before another is read: whoever waits for it, as a
+    database does, begins the sooner, and in each new thread PROJ begins anew.
     """
-    if threads == 1:
-        yield from map(work, batches)
-        return
-    begun = deque(islice(batches, 1))
-    if begun and begun[0].wkb.nbytes <= BATCH_BYTES:
-        begun.extend(islice(batches, 1))
-    if len(begun) == 1 and begun[0].wkb.nbytes <= BATCH_BYTES:
-        yield work(begun.popleft())
-        return
-    with ThreadPoolExecutor(threads) as pool:
+    yield from map(work, islice(batches, None if threads == 1 else 1))
+    with ThreadPoolExecutor(threads) as pool:  # which begins no thread before it has work
         waiting: deque[Future[T]] = deque()
-        for batch in chain(_emptied(begun), batches):
+        for batch in batches:
             while waiting and (len(waiting) > threads or batch.wkb.nbytes > BATCH_BYTES):
                 yield waiting.popleft().result()
             waiting.append(pool.submit(work, batch))
@@ -46,9 +39,3 @@ def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: i
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _emptied(begun: deque[Batch]) -> Iterator[Batch]:
-    """What was read ahead, which is not held any longer."""
-    while begun:
-        yield begun.popleft()
