@@ -38,17 +38,18 @@ class Options(Force):
 
 def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options: Force | None = None) -> JobRef:
     """Claim the job of this run's partition. A run that finds it owned by another says so and leaves it alone."""
-    with plain_failures(stages), stages.get().signs_of_life():  # it may wait for who holds the job's row
-        job = claim_job(
-            stages.get(),
-            partition_key=context.partition_key,
-            run_id=context.run_id,
-            attempt=attempt_of(context.run.tags),
-            job_types=frozenset({job_type}),
-            options=options.model_dump() if options else None,
-        )
-    process_is_about(correlation_id=job.correlation_id, job_id=job.job_id)
-    context.instance.add_run_tags(context.run_id, _tags(job))
+    with plain_failures(stages):
+        with stages.get().signs_of_life():  # it may wait for who holds the job's row
+            job = claim_job(
+                stages.get(),
+                partition_key=context.partition_key,
+                run_id=context.run_id,
+                attempt=attempt_of(context.run.tags),
+                job_types=frozenset({job_type}),
+                options=options.model_dump() if options else None,
+            )
+        process_is_about(correlation_id=job.correlation_id, job_id=job.job_id)
+        context.instance.add_run_tags(context.run_id, _tags(job))
     if job.stood_aside:
         told = f"run {job.owner_run_id} owns job {job.job_id[:12]}; this run leaves it alone"
         log_line(context, told, logging.WARNING)

@@ -6,12 +6,12 @@ tables and lists (`stages/report.py`).
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from posixpath import commonpath
 from typing import Any
 
 import dagster as dg
 
+from geo_assets.defs.resources import STORAGE_AWAY, interrupt_in
 from geo_assets.hints import runnable
 from geo_assets.ledger.models import TaskRecord
 from geo_assets.stages import report as reports
@@ -20,6 +20,8 @@ from geo_assets.stages.contracts import JobRef, StageReport
 from geo_assets.stages.progress_log import LogLine
 from geo_assets.storage.blobs import BlobRef
 from geo_assets.task_status import BAD_INPUT, MADE, TaskStatus
+
+_log = logging.getLogger(__name__)
 
 #: The most files of a stage that the metadata in the UI shows.
 _LOOKED_AT = 20
@@ -50,10 +52,15 @@ def log_line(context: dg.OpExecutionContext, line: str, level: int = logging.INF
     """Write a line to the run's log.
 
     Dagster swallows that it could not be stored, to fail no step for a line; but it stores that then, which fails as
-    well while its database has no room. No file is to pay for it: the line is in the log of the process all the same.
+    well while its database has no room. No file is to pay for it. The handler that stores lines is the first, so the
+    others, as that of the process's own log, have not seen this one.
     """
-    with suppress(Exception):
+    try:
         context.log.log(level, line)
+    except STORAGE_AWAY as error:
+        if interrupt_in(error) is not None:
+            raise
+        _log.log(level, line)
 
 
 def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine:

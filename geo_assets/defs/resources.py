@@ -29,7 +29,7 @@ from geo_assets.submissions.launch import CORRELATION_TAG, JOB_TAG, TRACEPARENT_
 _RETRIES, _RETRY_SECONDS = 2, 2
 
 #: What Dagster's own storage raises while its database is away or has no room.
-_STORAGE_AWAY = (OperationalError, InterfaceError, NoConnection, DagsterPostgresException)
+STORAGE_AWAY = (OperationalError, InterfaceError, NoConnection, DagsterPostgresException)
 
 #: Re-execution from failure can drop mapped steps silently; a run of a partition skips what is done by itself. New
 #: attempts are the janitor's, whatever the instance says of retries (docs/decisions/0005-resume-by-ledger.md).
@@ -94,13 +94,13 @@ def plain_failures(stages: Stages) -> Iterator[None]:
 
 
 def _translated(context: StageContext, error: BaseException) -> BaseException:
-    interrupt = _interrupt_in(error)
+    interrupt = interrupt_in(error)
     if interrupt is not None:
         context.stop()
         return interrupt
     if context.stopped:
         error = GeoAssetsError("LEASE_LOST", f"run {context.run_id} no longer owns its job")
-    if isinstance(error, (*INFRASTRUCTURE, *_STORAGE_AWAY)):
+    if isinstance(error, (*INFRASTRUCTURE, *STORAGE_AWAY)):
         return _again()
     if not isinstance(error, GeoAssetsError):
         error = unforeseen(error)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
     )
 
 
-def _interrupt_in(error: BaseException | None) -> BaseException | None:
+def interrupt_in(error: BaseException | None) -> BaseException | None:
     """The interrupt that an error is, or that it followed: a connection that was interrupted may fail while it is
     closed.
     """

@@ -1,8 +1,9 @@
 """The progress of a large conversion, saved from time to time, so that after a kill another process resumes from there.
 
 Here: one directory per conversion: the blocks of each level, a state that says how much of them is valid, and in the
-end the COG into which they are moved; of GDAL's driver, which tells nobody how far it is, the COG alone.
-Not here: what a state consists of (`onepass.py`), who finds the directory of a process that died (`sandbox/pool.py`).
+end the COG into which they are moved.
+Not here: the COGs of GDAL's driver, which tells nobody how far it is (`kept_cog.py`), what a state consists of
+(`onepass.py`), who finds the directory of a process that died (`sandbox/pool.py`).
 
 The state is replaced in one rename after the blocks are written. If state and blocks do not match, the conversion
 starts from the beginning.
@@ -11,7 +12,6 @@ starts from the beginning.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,22 +95,6 @@ class Checkpoint:
                 with path.open("r+b") as blocks:  # by an open file: a child may not by a path (sandbox/seccomp.py)
                     blocks.truncate(length)
         return facts, arrays
-
-    def keep_cog(self, made: Path, notes: list[str]) -> None:
-        """Move a COG here that is whole, but not proven, with what is to be said of it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.forget()
-        with made.open("rb") as file:
-            os.fsync(file.fileno())  # its overviews are compared with nothing
-        made.replace(self.cog)
-        self.save({WHOLE: True, "lengths": [], "bytes": self.cog.stat().st_size, "notes": notes}, {})
-
-    def kept_cog(self) -> list[str] | None:
-        """Return the notes of `keep_cog`; None where there is no such COG of this conversion."""
-        kept = self.load(0)
-        if kept is None or not self.cog.exists() or self.cog.stat().st_size != kept[0].get("bytes"):
-            return None
-        return list(kept[0]["notes"])
 
     def _has_moved(self, lengths: list[int]) -> bool:
         """Whether the COG is so long that blocks of these bytes, of a level and all that come before it in the file,

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from typing import Any
 import rasterio.shutil
 from rasterio.crs import CRS
 
-from geo_assets.capture import Taken, by_pattern, of_product, taken
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cog_driver, cogfile, gdal, kept_blocks, onepass, tiff
 from geo_assets.raster.checkpoint import Checkpoint, KeptIsWrongError
@@ -33,12 +32,13 @@ from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_
 from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.georeference import dataset_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect, numpy_dtype
+from geo_assets.raster.kept_cog import KeptCog
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing, OverviewLoss
 from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, has_own_mask, measured, pieces
 from geo_assets.raster.profiles import DEFAULT, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
-from geo_assets.raster.report import describe, grown, hash_of, software
+from geo_assets.raster.report import captured, describe, grown, hash_of, software
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
@@ -199,8 +199,7 @@ def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
     origin = _united(task, _with_crs(task, origin) if origin.assigned else origin)
     staged = task.work / "warped.tif"
     with task.open(origin) as dataset:
-        rasterio.shutil.copy(dataset, task.work / onepass.VIRTUAL, driver="VRT")
-        task.notes.extend(cog_driver.tables_left_behind(task.work))  # which are not warped
+        task.notes.extend(cog_driver.not_warped(dataset, task.work))
         refuse_off_earth(dataset, task.name)
         with (
             gdal.reading(task.info.path, task.info.driver),
@@ -212,6 +211,9 @@ def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
                 with gdal.open_raster(staged) as one_pixel:
                     return _in_one_pass(task, there, view, one_pixel)
             materialise(dataset, view, staged, task.info.nodata)
+    with gdal.open_raster(staged) as dataset:
+        if onepass.suits(dataset, task.info, task.profile):
+            return _in_one_pass(task, there, dataset, dataset)
     return _by_gdal(task, there)
 
 
@@ -278,7 +280,7 @@ def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
             options = cog_driver.metadata_options(task, origin)
             skeleton = onepass.skeleton(dataset, task.work, PROFILES[DEFAULT], options, crs)
             kept_blocks.write(task.made, info.path, layout, skeleton, reduced)
-        task.notes.extend(cog_driver.tables_left_behind(task.work))
+        task.notes.extend(cog_driver.names_left_behind(task.work))
         raise_for(task.name, [*reduced.problems, *_structure(task.made)])
         _, problems = level_hashes(task.made, task.request.threads, first_level=1)
         problems += kept_blocks.differing(task.made, info.path, layout)
@@ -319,11 +321,10 @@ def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _P
 def _gone_on_with(task: Task, attempt: Callable[[], _Proof]) -> _Proof:
     """Go on with what an earlier attempt has kept; begin anew where that cannot be proven, or has other metadata."""
     told = len(task.notes)
-    try:
+    with suppress(KeptIsWrongError):
         return attempt()
-    except KeptIsWrongError:
-        del task.notes[told:]
-        return attempt()  # nothing is kept any more
+    del task.notes[told:]
+    return attempt()  # nothing is kept any more
 
 
 @contextmanager
@@ -352,7 +353,7 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
             options = cog_driver.metadata_options(task, origin)
             header = onepass.skeleton(described, task.work, task.profile, options, crs)
             place = pyramid.save(task.made, header)
-        task.notes.extend(cog_driver.tables_left_behind(task.work))
+        task.notes.extend(cog_driver.names_left_behind(task.work))
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
     with ExitStack() as opened, workers(1, threads) as beside:
         cog = opened.enter_context(gdal.open_raster(place))
@@ -369,57 +370,79 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
     return _Proof(measurement, resumed=resumed, cog=cog, sha256=sha256.result())
 
 
-def _checkpoint(task: Task, dataset: Any, codec: Codec | str) -> Checkpoint | None:
+def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
     """Return where progress is saved, for a raster that is large enough to need it."""
     request = task.request
     if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
         return None
+    return Checkpoint(Path(request.kept), _identity(task, dataset, f"{compressors()} {codec}"), request.chunk_pixels)
+
+
+def _identity(task: Task, dataset: Any, how: str) -> str:
+    """Return what tells the source, the way it is written, and who writes it from others."""
     grid = (dataset.width, dataset.height, dataset.count, tuple(dataset.transform), dataset.nodata)
-    source = f"{task.info.path.stat().st_size} {task.info.dtype} {grid}"
-    identity = f"{software()} {compressors()} {source} {codec} {task.profile}"
-    return Checkpoint(Path(request.kept), identity, request.chunk_pixels)
+    source = f"{task.info.path.stat().st_size} {task.info.dtype} {grid} {has_own_mask(dataset)}"
+    return f"{software()} {source} {task.profile} {how}"
 
 
 def _by_gdal(task: Task, origin: Origin) -> _Proof:
-    return _gone_on_with(task, lambda: _proven_of_gdal(task, origin))
-
-
-def _proven_of_gdal(task: Task, origin: Origin) -> _Proof:
-    equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
-    origin = _with_crs(task, origin) if origin.assigned else origin
-    with gdal.open_raster(equals.path, equals.driver) as source:
-        checkpoint = _checkpoint(task, source, "GDAL")
-    kept = checkpoint.kept_cog() if checkpoint else None
-    notes = _written_by_gdal(task, origin, checkpoint) if kept is None else kept
-    task.notes.extend(notes)
-    place = checkpoint.cog if checkpoint else task.made
+    """Let GDAL's driver write the COG, or take the one that an earlier attempt has kept, and prove it."""
+    kept = _kept_cog(task, origin)
+    if kept and (why := kept.refused()):
+        raise _TooFarError(why)
+    notes = kept.found() if kept else None
+    resumed = notes is not None
+    task.notes.extend(_written_by_gdal(task, origin, kept) if notes is None else notes)
+    place = kept.path if kept else task.made
     overview_hashes, problems = level_hashes(place, task.request.threads, first_level=1)
     loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
     with (
         gdal.reading(task.info.path, task.info.driver),
-        gdal.open_raster(equals.path, equals.driver) as source,
+        gdal.open_raster(origin.path, origin.driver) as source,
         gdal.open_raster(place) as cog,
-        _doubting(checkpoint if kept is not None else None),
+        _refusing(kept),
     ):
         measurement = _compared(task, origin, source, cog, problems, loss)
     place.replace(task.made)
     cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
     raise_for(task.name, _structure(task.made))
-    return _Proof(measurement, loss, resumed=float(kept is not None))
+    return _Proof(measurement, loss, resumed=float(resumed))
 
 
-def _written_by_gdal(task: Task, origin: Origin, checkpoint: Checkpoint | None) -> list[str]:
-    """Write the COG, where progress is saved if it is; return what is to be noted of it."""
+def _written_by_gdal(task: Task, origin: Origin, kept: KeptCog | None) -> list[str]:
+    """Write the COG, and keep it if it is to be kept; return what is to be noted of it."""
+    origin = _with_crs(task, origin) if origin.assigned else origin  # it is compared with the source itself
     with (
         _writing(task, origin),
         gdal.open_raster(origin.path, origin.driver) as dataset,
         task.progress.by_driver(task.made),
     ):
         cog_driver.copy(task, origin, dataset)
-    notes = [*cog_driver.tables_left_behind(task.work), *cog_driver.left_behind(task.made, task.info)]
-    if checkpoint:
-        checkpoint.keep_cog(task.made, notes)
+    notes = [*cog_driver.names_left_behind(task.work), *cog_driver.left_behind(task.made, task.info)]
+    if kept:
+        kept.keep(task.made, notes)
     return notes
+
+
+def _kept_cog(task: Task, origin: Origin) -> KeptCog | None:
+    """Return where the COG of GDAL's driver is kept, for a raster that is large enough to need it."""
+    request = task.request
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
+        if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
+            return None
+        how = f"{origin.crs and origin.crs.to_wkt()} {origin.assigned} {cog_driver.metadata_options(task, origin)}"
+        return KeptCog(Path(request.kept), _identity(task, dataset, how))
+
+
+@contextmanager
+def _refusing(kept: KeptCog | None) -> Iterator[None]:
+    """Keep that a lossy profile does not suit, instead of its COG: the next attempt need not find that out again."""
+    try:
+        yield
+    except _TooFarError as error:
+        if kept:
+            kept.refuse(str(error))
+        raise
 
 
 def _structure(path: Path) -> list[str]:
@@ -449,7 +472,7 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
     report = describe(task.info, cog, task.made, sha256, task.profile, proof.measurement)
     if not proof.passed_through and not proof.kept_blocks:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made, task.request.profile))
-    when = _taken(task)
+    when = captured(task.request, task.info, task.notes)
     update: dict[str, Any] = {
         "datetime": when.start if when else None,
         "end_datetime": when.end if when else None,
@@ -462,21 +485,6 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
     if proof.loss:
         update["max_error"] = proof.loss.largest
     return report.model_copy(update=update)
-
-
-def _taken(task: Task) -> Taken | None:
-    """Return the time of capture: of the request, the file, its product's metadata or name, or the TIFF's own."""
-    request = task.request
-    name = request.known_as or task.name
-    found = taken(request.datetime, "datetime") if request.datetime else None
-    if found is None and request.datetime_regex:
-        found = by_pattern(request.datetime_regex, name)
-        if found is None:
-            task.notes.append("datetime_regex finds no time in its path")
-    found = found or task.info.captured
-    if found is None and request.product_datetime:
-        found = taken(request.product_datetime, "the product's metadata")
-    return found or of_product(name) or task.info.saved
 
 
 def _refuse_unreadable_pixels(origin: Origin, info: RasterInfo) -> None:

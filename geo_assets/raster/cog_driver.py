@@ -58,22 +58,28 @@ def left_behind(made: Path, info: RasterInfo) -> list[str]:
     if info.domains and info.band_tags:
         notes.append(f"metadata domains are not carried over: {', '.join(info.domains)}"[:300])
     for extra in sorted(made.parent.glob(f"{made.name}.*")):
-        if extra.suffix != ".xml":
+        if _NAMES not in extra.read_bytes():  # see `names_left_behind`
             notes.append(f"a TIFF cannot hold what is in its {extra.suffix} file; left out")
-        elif b"<Histograms" in extra.read_bytes():
-            notes.append("a TIFF cannot hold its histograms; left out")
         extra.unlink()
     return notes
 
 
-#: Elements of a band in a VRT that have no place in a TIFF.
-_TABLES = {b"<GDALRasterAttributeTable": "its attribute table", b"<CategoryNames": "the names of its categories"}
+#: Elements of a band in a VRT: names of its classes, which have no place in a TIFF, and a table about them, which GDAL
+#: writes into a TIFF since 3.11.
+_NAMES, _TABLE = b"<CategoryNames", b"<GDALRasterAttributeTable"
 
 
-def tables_left_behind(work: Path) -> list[str]:
-    """Return which tables a raster has that a TIFF cannot hold, by its VRT (`onepass.VIRTUAL`) in a directory: whoever
-    looks for the names of classes in a COG should know why they are not there.
+def names_left_behind(work: Path) -> list[str]:
+    """Return that a raster names its classes, by its VRT (`onepass.VIRTUAL`) in a directory: whoever looks for the
+    names in the COG should know why they are not there.
     """
+    named = _NAMES in (work / VIRTUAL).read_bytes()
+    return ["a TIFF cannot hold the names of its categories; left out"] if named else []
+
+
+def not_warped(dataset: Any, work: Path) -> list[str]:
+    """Return which tables of an open dataset a reprojected copy lacks. `work` is a private directory."""
+    rasterio.shutil.copy(dataset, work / VIRTUAL, driver="VRT")
     text = (work / VIRTUAL).read_bytes()
-    held = [what for element, what in _TABLES.items() if element in text]
-    return [f"a TIFF cannot hold {' and '.join(held)}; left out"] if held else []
+    held = [what for tag, what in ((_TABLE, "attribute table"), (_NAMES, "names of categories")) if tag in text]
+    return [f"its {' and '.join(held)} {'are' if len(held) > 1 else 'is'} not carried over"] if held else []

@@ -52,7 +52,7 @@ _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 #: Bytes before and after each block: its size, and its last four bytes again.
 _LEADER, _TRAILER = 4, 4
 
-#: Classic TIFF counts bytes in 32 bits.
+#: Classic TIFF counts bytes in 32 bits; what a header has besides offsets and counts fits into the rest.
 _CLASSIC_BYTES = 2**32 - 2**20
 
 _NO_SEAL = "0" * 64
@@ -141,7 +141,8 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
 
     numbers = range(len(skeleton.images))
     overviews = [of(level, number) for number in numbers for level in range(1, len(sizes))]
-    return Header((*(of(0, number) for number in numbers), *overviews), skeleton.ghost, big=total > _CLASSIC_BYTES)
+    images = (*(of(0, number) for number in numbers), *overviews)
+    return Header(images, skeleton.ghost, _is_big(total, images))
 
 
 def above(images: Sequence[tuple[dict[int, Field], NDArray[np.uint64]]], overviews: Header, behind: int) -> Header:
@@ -158,7 +159,12 @@ def above(images: Sequence[tuple[dict[int, Field], NDArray[np.uint64]]], overvie
     reduced = [Image(_reduced(i.fields), i.offsets, i.counts) for i in overviews.images]
     ghost = _with_masks(overviews.ghost) if len(full) > 1 else overviews.ghost
     total = behind + sum(map(stored_bytes, blocks))
-    return Header((*full, *reduced), ghost, big=total > _CLASSIC_BYTES)
+    return Header((*full, *reduced), ghost, _is_big(total, (*full, *reduced)))
+
+
+def _is_big(blocks: int, images: Sequence[Image]) -> bool:
+    """Whether a file needs BigTIFF that has so many bytes of blocks, and an offset and a count of each."""
+    return blocks + sum(2 * 4 * len(image.counts) for image in images) > _CLASSIC_BYTES
 
 
 def in_turn(start: int, *images: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:

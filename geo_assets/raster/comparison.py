@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rasterio.crs import CRS
 
+from geo_assets.raster import gdal
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform, vertical_unit
 from geo_assets.raster.pixels import (
     Bools,
@@ -131,14 +132,14 @@ def _units(source: Any, crs: CRS | None) -> tuple[str | None, ...]:
 
 def _colour_differences(source: Any, cog: Any) -> Iterator[str]:
     ours, theirs = [c.name for c in cog.colorinterp], [c.name for c in source.colorinterp]
-    if theirs[0] == "undefined" and ours[0] == "gray":
+    if ours[0] == "gray" and (theirs[0] == "undefined" or gdal.has_colours_in_vain(source)):
         theirs[0] = "gray"  # the least that the first band of a TIFF can be
     if theirs != ours == ["palette"] and _shows_the_same(source, cog):
         return
     if ours != theirs:
         yield f"colours {_short(tuple(ours))} instead of {_short(tuple(theirs))}"
     for band in source.indexes[: cog.count]:
-        if source.colorinterp[band - 1].name == "palette" and _colours(source, band) != _colours(cog, band):
+        if theirs[band - 1] == "palette" and _colours(source, band) != _colours(cog, band):
             yield f"the colours of band {band} differ"
 
 
@@ -158,7 +159,9 @@ def lost_metadata(source: Any, cog: Any) -> list[str]:
     its table of colours has gaps: a note, not a fault.
     """
     notes = []
-    if source.colorinterp[0].name == "palette" and _filled_gaps(source, cog):
+    if gdal.has_colours_in_vain(source):
+        notes.append(f"a TIFF cannot hold a table of colours for {source.dtypes[0]}; left out")
+    elif source.colorinterp[0].name == "palette" and _filled_gaps(source, cog):
         notes.append(
             "values that have no colour in its table, and are transparent there, are black: a TIFF has no other"
         )
@@ -174,7 +177,7 @@ def lost_metadata(source: Any, cog: Any) -> list[str]:
 
 def _filled_gaps(source: Any, cog: Any) -> bool:
     """Whether a value without a colour has become black: not that of nodata, which is transparent in both."""
-    ours = cog.colormap(1) if cog.colorinterp[0].name == "palette" else {}
+    ours = gdal.colour_table(cog, 1) if cog.colorinterp[0].name == "palette" else {}
     return any(c == _NO_COLOUR[0] and ours.get(value) == _NO_COLOUR[1] for value, c in source.colormap(1).items())
 
 
@@ -193,7 +196,7 @@ def _colours(dataset: Any, band: int) -> dict[int, tuple[int, ...]]:
     """
     return {
         value: colour
-        for value, colour in dataset.colormap(band).items()
+        for value, colour in gdal.colour_table(dataset, band).items()
         if colour not in _NO_COLOUR and value != dataset.nodata
     }
 

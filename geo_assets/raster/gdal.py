@@ -23,6 +23,7 @@ from rasterio._err import (
     CPLE_BaseError,
     CPLE_OutOfMemoryError,
 )  # GDAL's own errors, which rasterio.shutil.copy lets through
+from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.errors import GeoAssetsError
@@ -168,6 +169,25 @@ def memory_filled(byte: int) -> Iterator[None]:
 def create(path: Path, profile: dict[str, Any]) -> Any:
     """A new dataset for writing."""
     return rasterio.open(path.absolute(), "w", **profile)
+
+
+#: Types of pixels that may be numbers of entries in a TIFF's table of colours.
+_INDEXES = frozenset({"uint8", "uint16"})
+
+
+def has_colours_in_vain(dataset: Any) -> bool:
+    """Whether an open dataset has a table of colours that a TIFF cannot have, for its type of pixels."""
+    return dataset.colorinterp[0] is ColorInterp.palette and dataset.dtypes[0] not in _INDEXES
+
+
+def colour_table(dataset: Any, band: int) -> dict[int, tuple[int, int, int, int]]:
+    """Return the colours of an open dataset's values as RGBA; none where it has no table of them, whatever it says of
+    the colours of its bands.
+    """
+    try:
+        return dict(dataset.colormap(band))
+    except ValueError:
+        return {}
 
 
 def reason(error: BaseException, path: Path) -> str:

@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from geo_assets.raster import gdal
 from geo_assets.raster.inspect import dtype_names
 from geo_assets.raster.overviews import halve, halve_mask, level_sizes
-from geo_assets.raster.pixels import Bools, Pixels, Validity, gdal_sees_the_same, own_mask
+from geo_assets.raster.pixels import Bools, Pixels, Validity, gdal_sees_the_same, has_own_mask, own_mask
 from geo_assets.raster.profiles import Profile
 
 _OPTIONS = {
@@ -39,9 +39,13 @@ _PIECE_BYTES = 32 << 20
 
 
 def needed(dataset: Any, profile: Profile) -> bool:
-    """Whether GDAL's overviews would show invalid pixels. Nearest-neighbour overviews never do."""
-    small = max(dataset.shape) <= profile.block_size
-    return not small and profile.overview_resampling != "NEAREST" and not gdal_sees_the_same(dataset)
+    """Whether GDAL's overviews would show invalid pixels. Nearest-neighbour overviews never do. Its MODE (3.12) counts
+    what is under a mask, too, and has 0 for nodata that is negative.
+    """
+    if max(dataset.shape) <= profile.block_size or profile.overview_resampling == "NEAREST":
+        return False
+    odd = profile.overview_resampling == "MODE" and (has_own_mask(dataset) or (dataset.nodata or 0) < 0)
+    return odd or not gdal_sees_the_same(dataset)
 
 
 def stage(dataset: Any, path: Path, profile: Profile, options: dict[str, str]) -> None:

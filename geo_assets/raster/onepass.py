@@ -26,9 +26,10 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from geo_assets.raster import cogfile, gdal_cache
+from geo_assets.raster import cogfile, gdal, gdal_cache
 from geo_assets.raster.block_buffer import BlockBuffer
 from geo_assets.raster.checkpoint import WHOLE, Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec, codec_of, encode_mask
@@ -145,6 +146,8 @@ def skeleton(
     )
     with rasterio.open(virtual, "r+", driver="VRT") as hollow:
         _set_numbers(hollow, dataset)
+        if gdal.has_colours_in_vain(dataset):
+            hollow.colorinterp = [ColorInterp.gray, *dataset.colorinterp[1:]]
         if crs:
             _set_crs(hollow, crs)
         rasterio.shutil.copy(

@@ -1,7 +1,7 @@
 """The report of a COG: grid, CRS, bands, footprint, hashes, the software that made it.
 
-Here: `describe`, the comparison of statistics that a source brought along with those of its pixels, and what is said of
-its size.
+Here: `describe`, when it was taken, the comparison of statistics that a source brought along with those of its pixels,
+and what is said of its size.
 Not here: whether the COG is right (`validate.py`).
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 import rasterio
 
 from geo_assets import __version__
-from geo_assets.capture import moment
-from geo_assets.raster import kept_blocks
+from geo_assets.capture import Taken, by_pattern, moment, of_product, taken
+from geo_assets.raster import gdal, kept_blocks
 from geo_assets.raster.footprint import footprint
 from geo_assets.raster.georeference import (
     dataset_crs,
@@ -31,7 +31,7 @@ from geo_assets.raster.georeference import (
     wkt2,
 )
 from geo_assets.raster.inspect import RasterInfo, dtype_names
-from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, nodata_json
+from geo_assets.raster.models import BandReport, ConvertReport, ConvertRequest, Georeferencing, nodata_json
 from geo_assets.raster.pixels import BandStatistics, Measurement
 from geo_assets.raster.profiles import Profile, choose_profile
 from geo_assets.raster.tiff import Layout
@@ -46,6 +46,22 @@ _MOST_COLOURS = 256
 
 #: A COG is said to be much larger than its source from so many bytes, and so many times the source's.
 LARGE, MUCH_LARGER = 100_000_000, 4
+
+
+def captured(request: ConvertRequest, info: RasterInfo, notes: list[str]) -> Taken | None:
+    """Return the time of capture: of the request, the file, its product's metadata or name, or the TIFF's own. What was
+    asked for in vain is added to `notes`.
+    """
+    name = request.known_as or info.path.name
+    found = taken(request.datetime, "datetime") if request.datetime else None
+    if found is None and request.datetime_regex:
+        found = by_pattern(request.datetime_regex, name)
+        if found is None:
+            notes.append("datetime_regex finds no time in its path")
+    found = found or info.captured
+    if found is None and request.product_datetime:
+        found = taken(request.product_datetime, "the product's metadata")
+    return found or of_product(name) or info.saved
 
 
 def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path, asked: str | None = None) -> list[str]:
@@ -143,7 +159,10 @@ def _colours(cog: Any, band: int, statistics: BandStatistics) -> dict[int, str]:
     low, high = statistics.minimum, statistics.maximum
     if cog.colorinterp[band - 1].name != "palette" or low is None or high is None or high - low >= _MOST_COLOURS:
         return {}
-    found = {value: f"{red:02X}{green:02X}{blue:02X}" for value, (red, green, blue, _) in cog.colormap(band).items()}
+    found = {
+        value: f"{red:02X}{green:02X}{blue:02X}"
+        for value, (red, green, blue, _) in gdal.colour_table(cog, band).items()
+    }
     return {value: colour for value, colour in sorted(found.items()) if low <= value <= high and value != cog.nodata}
 
 

@@ -15,6 +15,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
+from geo_assets.raster import gdal
 from geo_assets.raster.footprint import valid_mask
 from geo_assets.raster.inspect import dtype_names, numpy_dtype
 from geo_assets.raster.models import PixelKind
@@ -40,8 +41,9 @@ def write_thumbnail(cog: Any, kind: PixelKind, path: Path) -> None:
     """Write the thumbnail of an open COG to `path`: RGBA, transparent where no pixel is valid."""
     valid = valid_mask(cog, SIDE)
     bands = _bands(cog)
-    if cog.colorinterp[bands[0] - 1].name == "palette":
-        rgb, alpha = _palette(cog, bands[0], valid)
+    table = gdal.colour_table(cog, bands[0]) if cog.colorinterp[bands[0] - 1].name == "palette" else {}
+    if table:
+        rgb, alpha = _palette(cog, bands[0], table, valid)
     else:
         rgb, alpha = _stretched(cog, bands, kind, valid), np.where(valid, 255, 0)
     image = np.concatenate([rgb, alpha[np.newaxis].astype(np.uint8)])
@@ -76,11 +78,13 @@ def _bands(cog: Any) -> list[int]:
     return colours[:3] if len(colours) >= 3 else colours[:1]
 
 
-def _palette(cog: Any, band: int, valid: NDArray[np.bool_]) -> tuple[Bytes, Bytes]:
-    table = np.zeros((65536, 4), np.uint8)
-    for value, colour in cog.colormap(band).items():
-        table[value] = colour
-    colours = table[cog.read(band, out_shape=valid.shape)]
+def _palette(
+    cog: Any, band: int, table: dict[int, tuple[int, int, int, int]], valid: NDArray[np.bool_]
+) -> tuple[Bytes, Bytes]:
+    by_value = np.zeros((65536, 4), np.uint8)
+    for value, colour in table.items():
+        by_value[value] = colour
+    colours = by_value[cog.read(band, out_shape=valid.shape)]
     return np.moveaxis(colours[..., :3], -1, 0), np.where(valid, colours[..., 3], 0).astype(np.uint8)
 
 

@@ -289,17 +289,23 @@ def test_what_gdals_driver_has_written_is_not_written_again_if_it_was_killed_in_
     assert report.warnings == whole.warnings == ("a TIFF cannot hold the names of its categories; left out",)
 
 
-@pytest.mark.parametrize("damage", ["cut", "rotten overview", "no state", "another source", "another profile"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", "rotten", "rotten overview", "rotten header", "zeros", "no state", "another source", "another profile"],
+)
 def test_of_what_gdals_driver_has_written_what_cannot_be_proven_is_written_again(tmp_path, by_gdal, damage):
     options = {"profile": "visual", "kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
     killed_in_its_comparison(by_gdal, **options)
-    there = tmp_path / "kept" / "cog.tif"
+    there = tmp_path / "kept" / "driver.tif"
+    size = there.stat().st_size
     if damage == "cut":
-        os.truncate(there, there.stat().st_size // 2)
-    elif damage == "rotten overview":  # the smallest comes first
-        flip(there, 3000)
+        os.truncate(there, size // 2)
+    elif damage.startswith("rotten"):  # the smallest overview comes first
+        flip(there, {"rotten": size - 3000, "rotten overview": 3000, "rotten header": 8}[damage])
+    elif damage == "zeros":
+        there.write_bytes(bytes(size))
     elif damage == "no state":
-        (tmp_path / "kept" / "state.npz").unlink()
+        (tmp_path / "kept" / "driver.json").unlink()
     elif damage == "another source":
         write(by_gdal, values(3, 1500, 1101, "uint8", None), photometric="RGB")
     else:
@@ -309,6 +315,30 @@ def test_of_what_gdals_driver_has_written_what_cannot_be_proven_is_written_again
     assert made(by_gdal, profile=options["profile"]).sha256 == report.sha256
 
 
+def test_a_lossy_profile_that_does_not_suit_is_tried_once_whatever_is_killed_after_it(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 3000, 1100)).astype("uint8")
+    source = write(tmp_path / "in.tif", noise, photometric="RGB")
+    options = {"profile": "visual", "kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
+    with killed_after(4), pytest.raises(Killed):
+        made(source, **options)
+    assert not (tmp_path / "kept" / "driver.tif").exists()
+    monkeypatch.setattr(cog_driver, "copy", lambda *_: pytest.fail("it was tried again"))
+    report = made(source, **options)
+    assert report.resumed > 0.5
+    assert "the profile visual does not suit its pixels" in report.warnings[0]
+
+
+def test_a_crs_that_was_given_is_not_written_into_a_copy_where_the_cog_is_kept(tmp_path, monkeypatch):
+    source = write(tmp_path / "in.tif", values(3, 1500, 1100, "uint8", None), photometric="RGB", crs=None)
+    options = {"profile": "visual", "kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
+    killed_in_its_comparison(source, source_crs="EPSG:32633", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cog, "_with_crs", lambda *_: pytest.fail("a copy was made"))
+        killed_in_its_comparison(source, source_crs="EPSG:32633", **options)
+    other = made(source, source_crs="EPSG:32634", **options)
+    assert (other.epsg, other.resumed) == (32634, 0)
+
+
 def test_a_child_that_is_killed_in_the_proof_of_what_gdals_driver_wrote_is_followed_by_one_that_proves_it(
     tmp_path, large
 ):
@@ -316,7 +346,7 @@ def test_a_child_that_is_killed_in_the_proof_of_what_gdals_driver_wrote_is_follo
     with SandboxPool(tmp_path / "scratch", readable=[large.parent]) as pool, pool.workspace() as workspace:
         kept = pool.kept(workspace, "large")
         asked = request(large, workspace, kept).model_copy(update={"profile": "visual"})
-        killer = killing_when_there(kept / "state.npz")
+        killer = killing_when_there(kept / "driver.json")
         report = pool.call("geo_assets.raster.cog:convert", asked, ConvertReport)
         killer.join()
     assert report.resumed == 1

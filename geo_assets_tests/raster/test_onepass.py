@@ -153,6 +153,23 @@ def test_a_negative_nodata_value_is_no_class_in_overviews(tmp_path):
         assert negative.mask.any()
 
 
+@pytest.mark.parametrize("what", ["negative nodata", "mask"])
+def test_neither_nodata_nor_what_is_under_a_mask_is_a_class_in_overviews_of_gdals_driver(tmp_path, what):
+    """A domain of metadata is what our own writer does not carry over."""
+    pixels, mask = classes(1300, 1100, "int16", -9999 if what != "mask" else None), a_mask(1300, 1100)
+    if what == "mask":
+        pixels[0, ~mask] = 77
+        source = masked(tmp_path / "in.tif", pixels, mask)
+    else:
+        source = write(tmp_path / "in.tif", pixels, nodata=-9999)
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(ns="LINEAGE", by="hand")
+    made(source)
+    for level in levels_of(tmp_path / "out.tif"):
+        with rasterio.open(tmp_path / "out.tif", **level) as dataset:
+            assert set(np.unique(dataset.read(masked=True).compressed())) <= {*range(1, 9)}
+
+
 @given(
     height=st.integers(513, 1100),
     width=st.integers(1, 1100),

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -35,22 +36,40 @@ def compression(path) -> str:
         return dataset.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"]
 
 
+#: GDAL writes an attribute table into a TIFF.
 TABLES = """<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>none</Category></CategoryNames>
 <GDALRasterAttributeTable tableType="thematic"><FieldDefn index="0"><Name>Class</Name><Type>2</Type><Usage>2</Usage>
 </FieldDefn><Row index="0"><F>forest</F></Row></GDALRasterAttributeTable></PAMRasterBand></PAMDataset>"""
 
 
 @pytest.mark.parametrize(
-    ("profile", "request_"),
-    [({}, {}), ({"photometric": "palette"}, {}), ({"nbits": 4}, {}), ({}, {"target_crs": "EPSG:3857"})],
+    ("profile", "request_", "told"),
+    [
+        ({}, {}, "a TIFF cannot hold the names of its categories; left out"),
+        ({"photometric": "palette"}, {}, "a TIFF cannot hold the names of its categories; left out"),
+        ({"nbits": 4}, {}, "a TIFF cannot hold the names of its categories; left out"),
+        ({}, {"target_crs": "EPSG:3857"}, "its attribute table and names of categories are not carried over"),
+    ],
     ids=["plain", "palette", "four bits", "reprojected"],
 )
-def test_names_of_classes_that_a_tiff_cannot_hold_are_told(tmp_path, profile, request_):
+def test_names_of_classes_that_a_tiff_cannot_hold_are_told(tmp_path, profile, request_, told):
     source = write(tmp_path / "in.tif", np.random.default_rng(0).integers(0, 9, (1, 700, 700), "uint8"), **profile)
     assert not made(source, **request_).warnings
     source.with_name("in.tif.aux.xml").write_text(TABLES)
-    told = "a TIFF cannot hold its attribute table and the names of its categories; left out"
     assert made(source, **request_).warnings == (told,)
+    rasterio.shutil.copy(tmp_path / "out.tif", tmp_path / "out.vrt", driver="VRT")
+    kept = "<GDALRasterAttributeTable" in (tmp_path / "out.vrt").read_text()
+    assert kept == ("target_crs" not in request_)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_a_table_of_colours_that_a_tiff_cannot_have_is_told(tmp_path, dtype):
+    source = write(tmp_path / "in.tif", np.random.default_rng(0).integers(0, 9, (1, 700, 700)).astype(dtype))
+    source.with_name("in.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><ColorInterp>Palette</ColorInterp><ColorTable><Entry c1="0" c2="9" c3="0"'
+        ' c4="255"/><Entry c1="9" c2="0" c3="0" c4="255"/></ColorTable></PAMRasterBand></PAMDataset>'
+    )
+    assert made(source).warnings == (f"a TIFF cannot hold a table of colours for {dtype}; left out",)
 
 
 def test_without_a_wish_every_client_can_read_what_is_written(tmp_path):
