@@ -141,6 +141,7 @@ def convert(
         converter = Converter(pool, folder, options, wanted=variable, single=not into_folder, product=folder / PRODUCT)
         with _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
             converted = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
+        pool.abort()  # its child dies while the results are moved
         placed = _put(
             converted, source, destination, into_folder=destination.is_dir() if converted.is_single else into_folder
         )

@@ -102,6 +102,7 @@ def load(
                 cluster=cluster,
             )
             warnings, loaded = _load(database, sandbox, source, request, name, options, inspected)
+            sandbox.abort()  # its child dies while its files are removed
     if as_json:
         print_json({"tables": [_row(table) for table in loaded], "warnings": warnings})
     else:

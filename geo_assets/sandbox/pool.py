@@ -149,8 +149,8 @@ class SandboxPool:
             steps.callback(self._idle.close)
 
     def abort(self) -> None:
-        """Kill every child, also busy ones: running and later calls raise CANCELLED. For a run that is being
-        stopped.
+        """Kill every child, also busy ones: running and later calls raise CANCELLED. For a run that is being stopped,
+        and for what needs no child any more.
         """
         with self._starting:
             self._aborted = True
