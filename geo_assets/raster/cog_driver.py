@@ -81,5 +81,7 @@ def not_warped(dataset: Any, work: Path) -> list[str]:
     """Return which tables of an open dataset a reprojected copy lacks. `work` is a private directory."""
     rasterio.shutil.copy(dataset, work / VIRTUAL, driver="VRT")
     text = (work / VIRTUAL).read_bytes()
-    held = [what for tag, what in ((_TABLE, "attribute table"), (_NAMES, "names of categories")) if tag in text]
+    # a table without words is the one that GDAL makes of colours
+    tables = (("attribute table", _TABLE in text and b'"String"' in text), ("names of categories", _NAMES in text))
+    held = [what for what, there in tables if there]
     return [f"its {' and '.join(held)} {'are' if len(held) > 1 else 'is'} not carried over"] if held else []

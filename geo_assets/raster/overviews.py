@@ -53,11 +53,17 @@ def commonest(
     data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int], outer: Bools | None = None
 ) -> Pixels:
     """Return the next level of a window of codes, as `halve`: of the valid pixels that one of it covers the value that
-    most of them have, of several such the one that has so many first, from the top left (GDAL's MODE).
+    most of them have, of several such the one that has so many first, from the top left (GDAL's MODE). Of an alpha band
+    it is of those that are not transparent: where a code is shown, it is seen.
     """
     down, across = (_covered(f, n, length) for f, n, length in zip(first, size, data.shape[1:], strict=True))
-    valid = _valid(data, validity, outer)
-    return np.stack([_mode(values, v, down, across, validity) for values, v in zip(data, valid, strict=True)])
+    half = [
+        _mode(values, values != 0, down, across, 0)
+        if band == validity.alpha
+        else _mode(values, valid, down, across, _empty(values.dtype, validity))
+        for band, (values, valid) in enumerate(zip(data, _valid(data, validity, outer), strict=True), 1)
+    ]
+    return np.stack(half)
 
 
 def nearest(
@@ -188,9 +194,9 @@ def _covered(first: int, length: int, there: int) -> NDArray[np.int64]:
 
 
 def _mode(
-    values: Pixels, valid: Bools | None, down: NDArray[np.int64], across: NDArray[np.int64], validity: Validity
+    values: Pixels, valid: Bools | None, down: NDArray[np.int64], across: NDArray[np.int64], empty: Any
 ) -> Pixels:
-    """Return the commonest of the valid pixels, nodata where there is none."""
+    """Return the commonest of the valid pixels, `empty` where there is none."""
     places = [np.ix_(rows, columns) for rows in down for columns in across]
     pixels = [(values[place], _counts(valid, place)) for place in places]
     best = pixels[0][0].copy()
@@ -202,7 +208,7 @@ def _mode(
         more = (often > most) & counts
         np.copyto(best, value, where=more)
         np.copyto(most, often, where=more)
-    best[most == 0] = _empty(values.dtype, validity)
+    best[most == 0] = empty
     return best
 
 

@@ -255,6 +255,20 @@ def test_a_cog_with_a_mask_has_the_directories_of_gdals_own(tmp_path):
     assert [entries(image) for image in a.images] == [entries(image) for image in b.images]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_code_is_seen_in_overviews_where_any_of_its_pixels_is(tmp_path, dtype):
+    pixels = np.zeros((2, 1024, 1024), dtype)
+    pixels[0], pixels[1, ::2, 1::2] = 5, 255
+    source = tmp_path / "in.tif"
+    profile = {"driver": "GTiff", "count": 2, "height": 1024, "width": 1024, "dtype": dtype, "crs": "EPSG:32618"}
+    with rasterio.open(source, "w", **profile, transform=rasterio.Affine(10, 0, 5e5, 0, -10, 4e6)) as dataset:
+        dataset.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        dataset.write(pixels)
+    with rasterio.open(one_pass(source), overview_level=0) as dataset:
+        assert np.unique(dataset.read(1)) == [5]
+        assert np.unique(dataset.read(2)) == [255]
+
+
 @pytest.mark.parametrize("what", ["alpha", "nodata"])
 def test_a_mask_beside_alpha_or_nodata_is_the_one_that_counts(tmp_path, what):
     pixels = values(4 if what == "alpha" else 1, 1300, 1100, "uint8", None)
