@@ -427,8 +427,10 @@ def _written_by_gdal(task: Task, origin: Origin, kept: KeptCog | None) -> list[s
 def _kept_cog(task: Task, origin: Origin) -> KeptCog | None:
     """Return where the COG of GDAL's driver is kept, for a raster that is large enough to need it."""
     request = task.request
+    if request.kept is None:
+        return None
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
-        if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
+        if dataset.width * dataset.height <= request.chunk_pixels:
             return None
         how = f"{origin.crs and origin.crs.to_wkt()} {origin.assigned} {cog_driver.metadata_options(task, origin)}"
         return KeptCog(Path(request.kept), _identity(task, dataset, how))
