@@ -45,8 +45,11 @@ def halve(
     valid = _valid(data, validity, outer)
     if rows is None and columns is None and all(v is None for v in valid):
         return _quarter(data)
-    out = [_weighted(values, v, rows, columns, validity) for values, v in zip(data, valid, strict=True)]
-    return np.stack(out)
+    half = [
+        _weighted(values, v, rows, columns, validity, band)
+        for band, (values, v) in enumerate(zip(data, valid, strict=True), 1)
+    ]
+    return np.stack(half)
 
 
 def commonest(
@@ -60,7 +63,7 @@ def commonest(
     half = [
         _mode(values, values != 0, down, across, 0)
         if band == validity.alpha
-        else _mode(values, valid, down, across, _empty(values.dtype, validity))
+        else _mode(values, valid, down, across, _empty(values.dtype, validity, band))
         for band, (values, valid) in enumerate(zip(data, _valid(data, validity, outer), strict=True), 1)
     ]
     return np.stack(half)
@@ -147,11 +150,11 @@ class _Axis:
 
 
 def _weighted(
-    values: Pixels, valid: Bools | None, rows: _Axis | None, columns: _Axis | None, validity: Validity
+    values: Pixels, valid: Bools | None, rows: _Axis | None, columns: _Axis | None, validity: Validity, band: int
 ) -> Pixels:
     """Return the average of the valid pixels, nodata where there is none."""
     if valid is not None and not valid.any():
-        return np.full([n // 2 for n in values.shape], _empty(values.dtype, validity), values.dtype)
+        return np.full([n // 2 for n in values.shape], _empty(values.dtype, validity, band), values.dtype)
     doubles = values.astype(np.float64)
     if valid is not None:
         doubles = np.where(valid, doubles, 0.0)
@@ -160,7 +163,7 @@ def _weighted(
     with np.errstate(invalid="ignore", divide="ignore"):
         means = sums / counts
     empty = counts <= 0
-    return _stored(means, empty, values.dtype, validity)
+    return _stored(means, empty, values.dtype, validity, band)
 
 
 def _sums(values: _Floats, rows: _Axis | None, columns: _Axis | None) -> _Floats:
@@ -221,15 +224,15 @@ def _counts(valid: Bools | None, place: tuple[NDArray[np.int64], ...]) -> Bools 
     return np.bool_(True) if counts.all() else counts
 
 
-def _empty(dtype: np.dtype[Any], validity: Validity) -> Any:
-    """Return what a pixel without valid ones has: nodata, where the type can hold it."""
-    nodata = validity.nodata
+def _empty(dtype: np.dtype[Any], validity: Validity, band: int) -> Any:
+    """Return what a pixel without valid ones has in a band: nodata, where the type can hold it."""
+    nodata = validity.together[band - 1] if validity.together else validity.nodata
     if dtype.kind == "f":
         return nodata if nodata is not None else np.nan if validity.alpha is None else 0.0
     return int(nodata) if nodata is not None and can_hold(dtype, nodata) else 0
 
 
-def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validity) -> Pixels:
+def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validity, band: int) -> Pixels:
     """Convert to the data type of the level; an average that equals the nodata value becomes the next value to it."""
     nodata = validity.nodata
     if dtype.kind == "f":
@@ -242,5 +245,5 @@ def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validi
         out = np.floor(np.where(empty, 0, means) + 0.5).astype(dtype)
         if nodata is not None and can_hold(dtype, nodata):
             out[~empty & (out == int(nodata))] = int(nodata) + (1 if nodata < np.iinfo(dtype).max else -1)
-    out[empty] = _empty(dtype, validity)
+    out[empty] = _empty(dtype, validity, band)
     return out

@@ -76,6 +76,19 @@ def has_own_mask(dataset: Any) -> bool:
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
 
 
+def _nodata_together(dataset: Any) -> tuple[float, ...]:
+    """Return the values of all bands that make a pixel nodata together, where it is so: of a PNG with a transparent
+    colour (GDAL's NODATA_VALUES, https://gdal.org/en/stable/development/rfc/rfc15_nodatabitmask.html).
+    """
+    if not {MaskFlags.per_dataset, MaskFlags.nodata} <= set(dataset.mask_flag_enums[0]):
+        return ()
+    try:
+        values = tuple(float(word) for word in dataset.tags().get("NODATA_VALUES", "").split())
+    except ValueError:
+        return ()
+    return values if len(values) == dataset.count else ()
+
+
 def alpha_band(dataset: Any) -> int | None:
     """Return the index of the alpha band."""
     return next((i for i, c in zip(dataset.indexes, dataset.colorinterp, strict=True) if c.name == "alpha"), None)
@@ -99,6 +112,8 @@ def gdal_sees_the_same(dataset: Any) -> bool:
     validity = Validity.of(dataset)
     if has_own_mask(dataset):
         return dataset.nodata is None and validity.alpha is None
+    if validity.together:
+        return False
     if validity.alpha is None:
         return True
     return validity.nodata is None and MaskFlags.alpha in dataset.mask_flag_enums[data_bands(dataset)[0] - 1]
@@ -223,26 +238,40 @@ class Validity:
 
     nodata: float | None
     alpha: int | None  # the band, from 1
+    together: tuple[
+        float, ...
+    ] = ()  # a pixel is invalid whose bands have these values, one each; `nodata` is None then
 
     @classmethod
     def of(cls, dataset: Any) -> Validity:
         """Return the validity of an open dataset."""
+        if together := _nodata_together(dataset):
+            return cls(None, alpha_band(dataset), together)
         return cls(None if has_own_mask(dataset) else dataset.nodata, alpha_band(dataset))
 
     def opaque(self, data: Pixels) -> Bools | None:
-        """Return where the alpha band of `data`, shape (bands, rows, columns), is not zero; None without one."""
-        if self.alpha is None:
-            return None
-        opaque: Bools = data[self.alpha - 1] != 0
+        """Return where pixels of all bands, shape (bands, rows, columns), are valid by the alpha band, or by values that
+        all bands have together; None without either.
+        """
+        opaque: Bools | None = None if self.alpha is None else data[self.alpha - 1] != 0
+        if self.together:
+            shown = np.any([band != value for band, value in zip(data, self.together, strict=True)], axis=0)
+            opaque = shown if opaque is None else opaque & shown
         return opaque
+
+    def opaque_of(self, dataset: Any, size: tuple[int, int], **how: Any) -> Bools | None:
+        """Return what `opaque` does of an open dataset, of this size (rows, columns); `how` as for `read`."""
+        if self.together:
+            return self.opaque(dataset.read(out_shape=(dataset.count, *size), **how))
+        return None if self.alpha is None else dataset.read(self.alpha, out_shape=size, **how) != 0
 
     def anywhere(self, dataset: Any, size: tuple[int, int]) -> Bools:
         """Return where any band of an open dataset is valid, decimated to `size` (rows, columns): mask (else nodata),
         alpha and NaN together.
         """
         outer = own_mask(dataset, out_shape=size)
-        if self.alpha is not None:
-            opaque = dataset.read(self.alpha, out_shape=size) != 0
+        opaque = self.opaque_of(dataset, size)
+        if opaque is not None:
             outer = opaque if outer is None else outer & opaque
         if self.nodata is None and numpy_dtype(dtype_names(dataset)[0]).kind not in "fc":
             return np.ones(size, bool) if outer is None else outer
@@ -352,10 +381,8 @@ class Measurement:
 def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) -> Iterator[TileMeasure]:
     """Measure the tiles of a piece that was read from `dataset`, with the dataset's own mask of its window."""
     validity = Validity.of(dataset)
-    outer = mask
-    if validity.alpha is not None:
-        opaque = dataset.read(validity.alpha, window=piece.window) != 0
-        outer = opaque if mask is None else mask & opaque
+    opaque = validity.opaque_of(dataset, data.shape[1:], window=piece.window)
+    outer = mask if opaque is None else opaque if mask is None else mask & opaque
     last = piece.bands[-1] == dataset.count
     for rows, columns in tiles_of(piece):
         yield measure_tile(

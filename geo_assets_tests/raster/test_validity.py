@@ -5,6 +5,7 @@ nodata; alpha; NaN.
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
@@ -294,3 +295,24 @@ def test_a_nodata_value_that_no_float32_can_have_is_none(tmp_path, text, request
     assert report.bands[0].minimum == -3.4028234663852886e38
     with rasterio.open(tmp_path / "out.tif") as dataset:
         assert dataset.nodata is None
+
+
+@pytest.mark.parametrize("profile", ["web", "archive"])
+def test_a_transparent_colour_is_nodata_where_all_bands_have_it_together(tmp_path, profile):
+    pixels = np.zeros((3, 600, 600), np.uint8)
+    pixels[0, :, ::2], pixels[1] = 100, 200
+    pixels[:, :, :100] = 0
+    write(tmp_path / "plain.tif", pixels, nodata=0, photometric="RGB")
+    rasterio.shutil.copy(tmp_path / "plain.tif", tmp_path / "in.png", driver="PNG")
+    (tmp_path / "plain.tif").unlink()
+    report = made(tmp_path / "in.png", profile=profile, require_crs=False, thumbnail=str(tmp_path / "small.png"))
+    assert [band.valid_percent for band in report.bands] == [pytest.approx(100 * 5 / 6, abs=1e-5)] * 3
+    assert [band.mean for band in report.bands] == [50, 200, 0]
+    with rasterio.open(tmp_path / "out.tif", overview_level=0) as dataset:
+        small = dataset.read()
+        assert set(map(tuple, small[:, :, 50:].reshape(3, -1).T.tolist())) == {(50, 200, 0)}
+        assert not small[:, :, :50].any()
+        np.testing.assert_array_equal(dataset.dataset_mask() > 0, np.arange(300)[None].repeat(300, 0) >= 50)
+    with rasterio.open(tmp_path / "small.png") as dataset:
+        assert (dataset.read(4)[:, 50:] == 255).all()
+        assert not dataset.read(4)[:, :40].any()
