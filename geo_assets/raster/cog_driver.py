@@ -84,4 +84,4 @@ def not_warped(dataset: Any, work: Path) -> list[str]:
     # a table without words is the one that GDAL makes of colours
     tables = (("attribute table", _TABLE in text and b'"String"' in text), ("names of categories", _NAMES in text))
     held = [what for what, there in tables if there]
-    return [f"its {' and '.join(held)} {'are' if len(held) > 1 else 'is'} not carried over"] if held else []
+    return [f"of its tables, these are not carried over: {', '.join(held)}"] if held else []

@@ -48,7 +48,7 @@ TABLES = """<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>none</C
         ({}, {}, "a TIFF cannot hold the names of its categories; left out"),
         ({"photometric": "palette"}, {}, "a TIFF cannot hold the names of its categories; left out"),
         ({"nbits": 4}, {}, "a TIFF cannot hold the names of its categories; left out"),
-        ({}, {"target_crs": "EPSG:3857"}, "its attribute table and names of categories are not carried over"),
+        ({}, {"target_crs": "EPSG:3857"}, "of its tables, these are not carried over: attribute table, names of categories"),
     ],
     ids=["plain", "palette", "four bits", "reprojected"],
 )
