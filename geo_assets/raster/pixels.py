@@ -250,8 +250,8 @@ class Validity:
         return cls(None if has_own_mask(dataset) else dataset.nodata, alpha_band(dataset))
 
     def opaque(self, data: Pixels) -> Bools | None:
-        """Return where pixels of all bands, shape (bands, rows, columns), are valid by the alpha band, or by values that
-        all bands have together; None without either.
+        """Return where pixels of all bands, shape (bands, rows, columns), are valid by the alpha band, or by values
+        that all bands have together; None without either.
         """
         opaque: Bools | None = None if self.alpha is None else data[self.alpha - 1] != 0
         if self.together:

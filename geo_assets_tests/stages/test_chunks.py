@@ -126,7 +126,8 @@ def test_a_step_tells_the_ledger_how_busy_its_children_were_and_what_its_files_t
     (account,) = (s for s in job.stages if s.stage == "cogs")
     assert account.workers == 2
     assert 0 < account.busy_seconds <= account.files_seconds <= 2 * account.wall_seconds
-    assert account.files_seconds / 4 < account.longest_seconds <= account.wall_seconds
+    late = 0.1  # a file's time is taken around that of the work, by threads that may have to wait for a processor
+    assert account.files_seconds / 4 < account.longest_seconds <= account.wall_seconds + late
     assert account.efficiency == pytest.approx(account.busy_seconds / (2 * account.wall_seconds), abs=0.01)
     assert 0 < job.efficiency <= 1
     costs = made.context.ledger.work.costs("cogs")
