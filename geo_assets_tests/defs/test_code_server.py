@@ -2,12 +2,13 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
 
 import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._grpc.client import DagsterGrpcClient
 
 from geo_assets.local.postgresql import free_port
 from geo_assets_tests.waiting import until
@@ -28,13 +29,13 @@ def test_a_code_server_ends_when_it_is_told_to_also_where_a_script_started_it_in
         stderr=subprocess.DEVNULL,
     )
 
-    def listens() -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
+    def answers() -> bool:  # it listens before it is ready to be ended
+        with suppress(DagsterUserCodeUnreachableError):
+            return DagsterGrpcClient(port=port, host="127.0.0.1").ping("there?")["echo"] == "there?"
         return False
 
     try:
-        until(listens)
+        until(answers)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
     finally:
