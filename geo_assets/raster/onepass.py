@@ -429,9 +429,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         if self._filler is not None and _is_all(tile, self._filler):
             return self._empty_tile(level, number, strip, tile, left, target)
         data, mask = self._parted(tile)
-        outer = self._validity.opaque(data)
-        if mask is not None:
-            outer = mask if outer is None else mask & outer
+        outer = self._validity.opaque(data, mask)
         measure = measure_tile(data, tuple(self._dataset.indexes), self._validity, outer=outer, mask=mask)
         if target is not None:
             self._reduce(level, number, strip, tile, left, target)

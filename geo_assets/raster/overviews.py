@@ -84,9 +84,7 @@ def nearest(
 
 def _valid(data: Pixels, validity: Validity, outer: Bools | None) -> list[Bools | None]:
     """Return which pixels of each band count: colour under transparency does not, transparency itself does."""
-    opaque = validity.opaque(data)
-    if outer is not None:
-        opaque = outer if opaque is None else opaque & outer
+    opaque = validity.opaque(data, outer)
     if opaque is not None and opaque.all():
         opaque = None
     return [validity.valid(values, None if band == validity.alpha else opaque) for band, values in enumerate(data, 1)]

@@ -228,6 +228,13 @@ class BandStatistics:
     valid_percent: float
 
 
+def _both(one: Bools | None, other: Bools | None) -> Bools | None:
+    """Return where both hold; None holds everywhere."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
 @dataclass(frozen=True, slots=True)
 class Validity:
     """How a dataset marks its valid pixels, apart from a mask.
@@ -238,9 +245,7 @@ class Validity:
 
     nodata: float | None
     alpha: int | None  # the band, from 1
-    together: tuple[
-        float, ...
-    ] = ()  # a pixel is invalid whose bands have these values, one each; `nodata` is None then
+    together: tuple[float, ...] = ()  # of each band: a pixel that has all of them is invalid; `nodata` is None then
 
     @classmethod
     def of(cls, dataset: Any) -> Validity:
@@ -249,15 +254,15 @@ class Validity:
             return cls(None, alpha_band(dataset), together)
         return cls(None if has_own_mask(dataset) else dataset.nodata, alpha_band(dataset))
 
-    def opaque(self, data: Pixels) -> Bools | None:
-        """Return where pixels of all bands, shape (bands, rows, columns), are valid by the alpha band, or by values
-        that all bands have together; None without either.
+    def opaque(self, data: Pixels, mask: Bools | None = None) -> Bools | None:
+        """Return where pixels of all bands, shape (bands, rows, columns), are valid by the alpha band, by values that
+        all bands have together, and by a mask; None without any of them.
         """
-        opaque: Bools | None = None if self.alpha is None else data[self.alpha - 1] != 0
+        opaque = None if self.alpha is None else data[self.alpha - 1] != 0
         if self.together:
             shown = np.any([band != value for band, value in zip(data, self.together, strict=True)], axis=0)
-            opaque = shown if opaque is None else opaque & shown
-        return opaque
+            opaque = _both(opaque, shown)
+        return _both(opaque, mask)
 
     def opaque_of(self, dataset: Any, size: tuple[int, int], **how: Any) -> Bools | None:
         """Return what `opaque` does of an open dataset, of this size (rows, columns); `how` as for `read`."""
@@ -270,9 +275,7 @@ class Validity:
         alpha and NaN together.
         """
         outer = own_mask(dataset, out_shape=size)
-        opaque = self.opaque_of(dataset, size)
-        if opaque is not None:
-            outer = opaque if outer is None else outer & opaque
+        outer = _both(outer, self.opaque_of(dataset, size))
         if self.nodata is None and numpy_dtype(dtype_names(dataset)[0]).kind not in "fc":
             return np.ones(size, bool) if outer is None else outer
         found = np.zeros(size, bool)
@@ -381,8 +384,7 @@ class Measurement:
 def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) -> Iterator[TileMeasure]:
     """Measure the tiles of a piece that was read from `dataset`, with the dataset's own mask of its window."""
     validity = Validity.of(dataset)
-    opaque = validity.opaque_of(dataset, data.shape[1:], window=piece.window)
-    outer = mask if opaque is None else opaque if mask is None else mask & opaque
+    outer = _both(mask, validity.opaque_of(dataset, data.shape[1:], window=piece.window))
     last = piece.bands[-1] == dataset.count
     for rows, columns in tiles_of(piece):
         yield measure_tile(
