@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.sources import Dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from geo_assets.vector.reader.sources import Dataset
     from geo_assets.vector.reader.stated import Outline, Scan
 
 #: Rows that are read, processed and sent at once: 65,536 cost twice the memory and save no time.
@@ -41,14 +41,18 @@ class LayerRef:
 
     @property
     def beside(self) -> Path:
-        """Return the folder of what was read of it and is wanted again, beside its dataset's own."""
-        folder = self.dataset.path.parent
-        return folder.with_name(f"{folder.name}.{self.index}")
+        """Return the folder of what was read of it and is wanted again."""
+        return beside(self.dataset.path.parent, self.index)
 
     @property
     def title(self) -> str:
         """Return its name in messages."""
         return f"layer {self.layer!r} of {self.dataset.name}" if self.layer else self.dataset.name
+
+
+def beside(folder: Path, index: int) -> Path:
+    """Return the folder of what was read of a layer, by the folder of its dataset, which it is beside."""
+    return folder.with_name(f"{folder.name}.{index}")
 
 
 @dataclass(slots=True)

@@ -39,4 +39,6 @@ def links_of(document: Path) -> list[str]:
     """Return the paths in the network links of a KML."""
     with document.open("rb") as file:
         text = file.read(_MOST_LINKED_BYTES)
+    if b"NetworkLink" not in text:  # which is soon seen
+        return []
     return [href.decode("utf-8", "replace") for link in _NETWORK_LINK.findall(text) for href in _HREF.findall(link)]

@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 from xml.parsers import expat
 
 from geo_assets.vector.reader.declared import widest
+from geo_assets.vector.reader.kml_layers import CONTAINERS, LONGEST_TAG, Rows, copy_up_to
+from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
 #: Elements whose text is a time.
 TIMES: frozenset[str] = frozenset({"when", "begin", "end"})
@@ -31,9 +34,10 @@ _BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
 #: Elements of a placemark of which GDAL makes no column.
 UNREAD = frozenset({"AddressDetails", "address", "phoneNumber"})
 
-#: Elements that `KmlLook.start` and `KmlLook.end` take; to be asked for all others takes longer than to parse them.
-STARTS = UNREAD | {"LinearRing", "SimpleField", "Data"}
-ENDS = TIMES | {"LinearRing"}
+#: Elements that `KmlLook.start` takes, beside those in a container, and `KmlLook.end`; to be asked for all others takes
+#: longer than to parse them.
+STARTS = UNREAD | CONTAINERS | {"LinearRing", "SimpleField", "Data"}
+ENDS = TIMES | CONTAINERS | {"LinearRing", "Placemark"}
 
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _NAME = re.compile(rb"<[^\s/>]+")
@@ -41,11 +45,8 @@ _RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")
 _ZONE = re.compile(r"T.*(Z|[-+]\d\d:\d\d)\s*$")
 _YEAR = re.compile(rb"(?<!\d)\d{4}(?=\s*$)")
 
-#: Most bytes of one declaration, of a tag up to the end of its name, and before the end of a year.
-_LONGEST, _LONGEST_NAME, _LONGEST_YEAR = 65_536, 1024, 64
-
-#: Copied at a time.
-_PIECE = 1 << 20
+#: Most bytes of one declaration, and before the end of a year.
+_LONGEST, _LONGEST_YEAR = 65_536, 64
 
 #: Names of values without a declaration that are kept: columns beyond it would be refused.
 _MOST_NAMES = 2000
@@ -70,11 +71,14 @@ class KmlText:
     zones: set[bool] = field(default_factory=set)  # whether its other times say their zone
     untyped: dict[str, None] = field(default_factory=dict)  # names of values that no schema declares: these are text
     unread: set[str] = field(default_factory=set)  # which of `UNREAD` it has
+    rows: Rows = field(default_factory=Rows)  # of features
 
     @property
-    def wants_a_copy(self) -> bool:
-        """Whether GDAL should read a copy."""
-        return bool(self.rings or self.years or any(field.kind for field in self.fields))
+    def changes(self) -> tuple[list[SimpleField], list[int], list[int], set[bool]] | None:
+        """What a copy for GDAL differs in; None: in nothing, none is wanted."""
+        typed = [field for field in self.fields if field.kind]
+        wanted = typed or self.rings or self.years
+        return (typed, self.rings, self.years, self.zones if self.years else set()) if wanted else None
 
     def declared_types(self) -> Mapping[str | int, str]:
         """Return the wire type of each column that is not text, by its name in lower case, as GDAL tells names
@@ -96,7 +100,7 @@ class KmlLook:
         self._parser = parser
 
     def start(self, path: Sequence[str], attributes: Mapping[str, str]) -> None:
-        """An element of `STARTS` begins.
+        """An element of `STARTS` begins, or one in a container.
 
         Args:
             path: its name, and before it those of the elements that it is in, without namespaces.
@@ -112,6 +116,10 @@ class KmlLook:
             self.seen.untyped[attributes.get("name", "")] = None
         elif local in UNREAD and parent == "Placemark":
             self.seen.unread.add(local)
+        elif parent in CONTAINERS and local == "Placemark":
+            self.seen.rows.start(self._parser.CurrentByteIndex)
+        elif parent in CONTAINERS or local in CONTAINERS:
+            self.seen.rows.interrupt()
 
     def end(self, path: Sequence[str], text: str | None) -> None:
         """An element of `ENDS` ends.
@@ -123,6 +131,10 @@ class KmlLook:
         local, parent = path[-1], path[-2] if len(path) > 1 else ""
         if _is_line(local, parent):
             self.seen.rings.append(self._parser.CurrentByteIndex)
+        elif local in CONTAINERS:
+            self.seen.rows.interrupt()
+        elif local == "Placemark":
+            self.seen.rows.end(self._parser.CurrentByteIndex)
         elif text is not None and len(text.strip()) == len("2024") and text.strip().isdigit():
             self.seen.years.append(self._parser.CurrentByteIndex)
         elif text is not None:
@@ -132,6 +144,28 @@ class KmlLook:
 def _is_line(local: str, parent: str) -> bool:
     """Whether an element is a ring that bounds no polygon."""
     return local == "LinearRing" and parent not in _BOUNDARIES
+
+
+class _Feature(Exception):  # noqa: N818 - no error: all that is looked for is behind us
+    """A feature begins."""
+
+
+def first_declared(path: Path) -> KmlText:
+    """Return the columns that a KML declares before its first feature, which is where it mostly declares all."""
+    look = KmlLook(parser := new_parser(namespaces=True))
+    inside: list[str] = []
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        inside.append(tag.rpartition(" ")[2])
+        if inside[-1] == "Placemark":
+            raise _Feature
+        if inside[-1] in STARTS:
+            look.start(inside, attributes)
+
+    parser.StartElementHandler, parser.EndElementHandler = start, lambda _: inside.pop()
+    with suppress(_Feature):
+        parsed(parser, path)
+    return KmlText(fields=look.seen.fields)
 
 
 def copy_for_gdal(path: Path, to: Path, text: KmlText) -> None:
@@ -148,16 +182,10 @@ def copy_for_gdal(path: Path, to: Path, text: KmlText) -> None:
         source.seek(0)
         with to.open("wb") as copy:
             for begin, end, instead in edits:
-                _copy(source, copy, begin)
+                copy_up_to(source, copy, begin)
                 copy.write(instead)
                 source.seek(end)
             shutil.copyfileobj(source, copy)
-
-
-def _copy(source: BinaryIO, copy: BinaryIO, end: int) -> None:
-    """Copy what comes before a place."""
-    while (length := min(end - source.tell(), _PIECE)) > 0:
-        copy.write(source.read(length))
 
 
 def _edits(source: BinaryIO, text: KmlText) -> Iterator[tuple[int, int, bytes]]:
@@ -172,7 +200,7 @@ def _edits(source: BinaryIO, text: KmlText) -> Iterator[tuple[int, int, bytes]]:
                 break
     for offset in text.rings:
         source.seek(offset)
-        if match := _RING.match(source.read(_LONGEST_NAME)):
+        if match := _RING.match(source.read(LONGEST_TAG)):
             yield offset + match.start(1), offset + match.end(1), b"LineString"
     beginning = b"-01-01T00:00:00Z" if text.zones == {True} else b"-01-01"  # as the others are, of which it is one
     for offset in text.years:

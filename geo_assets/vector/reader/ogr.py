@@ -19,13 +19,13 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.arrow_types import times_of_day
-from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
+from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer, geometry_position, storage
 from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.gml_geometries import IN_PART
-from geo_assets.vector.reader.listing import KNOW_THEMSELVES, OPEN_OPTIONS, SEVERAL_LAYERS, configure
-from geo_assets.vector.reader.read_once import opened
+from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure
+from geo_assets.vector.reader.read_once import arguments_of, opened
 from geo_assets.vector.reader.stated import Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
@@ -95,15 +95,11 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     """
     configure()
     dataset = ref.dataset
-    options = OPEN_OPTIONS.get(dataset.format, {})
     findings = Findings()
     with _listening(dataset.format, findings):
         knows = dataset.format in KNOW_THEMSELVES
         info = _info_of(ref) if knows else {}
-        arguments = {
-            "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
-            "datetime_as_string": True, **options,
-        }  # fmt: skip
+        arguments = arguments_of(dataset.format, ref.index)
         with opened(ref, **arguments) as (crs, reader), ExitStack() as closing:
             geometry = geometry_position(reader.schema)
             if geometry is None and not attributes:

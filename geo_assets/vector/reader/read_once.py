@@ -1,6 +1,7 @@
 """Layers of formats that GDAL reads whole whenever it opens them, or slowly: they are read once, into Arrow files.
 
-Here: these files, and what GDAL said while it read. Not here: which layer, with which options (`ogr.py`).
+Here: these files, and what GDAL said while it read. Not here: which layer (`ogr.py`), when the first of a text is read
+(`sources.py`).
 
 A KML of 114 MB takes GDAL 1.4 s to open; for a table it is asked for its rows four times.
 """
@@ -14,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geo_assets.vector.reader.batches import LayerRef
+from geo_assets.vector.reader.batches import BATCH_ROWS, LayerRef, beside
 from geo_assets.vector.reader.formats import Format
+from geo_assets.vector.reader.listing import OPEN_OPTIONS, configure
 from geo_assets.vector.reader.unpacking import made_whole
 
 if TYPE_CHECKING:
@@ -24,6 +26,33 @@ if TYPE_CHECKING:
 _READ_ONCE = frozenset({Format.KML, Format.GML, Format.GPX, Format.MAPINFO, Format.SPREADSHEET, Format.ESRI_JSON})
 
 _ROWS, _SAID = "rows.arrow", "said.json"
+
+
+def arguments_of(kind: Format, index: int) -> dict[str, Any]:
+    """Return the arguments of pyogrio's `open_arrow` for a layer by its place in the file."""
+    return {
+        "layer": index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
+        "datetime_as_string": True, **OPEN_OPTIONS.get(kind, {}),
+    }  # fmt: skip
+
+
+def read_ahead(path: Path, folder: Path, kind: Format) -> None:
+    """Read the first layer of a file, which mostly has no other, before its layers are listed.
+
+    Args:
+        path: the file, where it is now.
+        folder: where it will be.
+        kind: one of the formats that are read once.
+
+    Raises:
+        Exception: whatever GDAL says of it, which it will say again where the layer is wanted.
+    """
+    kept = beside(folder, 0)
+    if kept.exists():
+        return
+    configure()
+    with made_whole(kept) as partial:
+        _keep(path, partial, arguments_of(kind, 0))
 
 
 @contextmanager
@@ -59,6 +88,7 @@ def _keep(path: Path, folder: Path, arguments: dict[str, Any]) -> None:
 
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # about this process, not about the file
         with (
             open_arrow(path, **arguments) as (meta, reader),
             pa.OSFile(str(folder / _ROWS), "wb") as file,

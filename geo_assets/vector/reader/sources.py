@@ -8,10 +8,12 @@ features (`layers.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.storage.journals import file_of_journal, refuse_unwritten
@@ -19,15 +21,19 @@ from geo_assets.storage.sources import whole_folder
 from geo_assets.text import how_many
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
+from geo_assets.vector.reader.batches import beside
 from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, check_file, parts_of
 from geo_assets.vector.reader.dbf import Dbf
 from geo_assets.vector.reader.formats import ENDINGS, GZIP, OWN_ENDING, ZIP, Format, head_of, identify
+from geo_assets.vector.reader.kml_layers import copy_of_layers
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
-from geo_assets.vector.reader.kml_schemas import copy_for_gdal
+from geo_assets.vector.reader.kml_schemas import KmlText, copy_for_gdal, first_declared
 from geo_assets.vector.reader.listing import Listing, layers_of
 from geo_assets.vector.reader.mif_columns import Header
 from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.prj import make_readable
+from geo_assets.vector.reader.read_once import read_ahead
+from geo_assets.vector.reader.threads import beside_gdal
 from geo_assets.vector.reader.unpacking import gunzipped, listed, made_whole, unpack_whole
 from geo_assets.vector.reader.xml_numbers import Seen, check_numbers
 
@@ -173,14 +179,17 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     header = Header.of(path) if own.suffix == ".mif" else None
     seen, listing = Seen(), None
     if not folder.exists():
-        with made_whole(folder) as partial:
+        with made_whole(folder) as unfinished:
             if kind in _XML:
-                seen, listing = _looked_at(path, kind, partial / own.name, name)
+                seen, listing = _looked_at(path, kind, unfinished / own.name, name, folder)
             else:
-                _lay_out(path, kind, partial / own.name, name, header)
+                _lay_out(path, kind, unfinished / own.name, name, header)
     elif kind in _XML:
         seen = check_numbers(path, name)
-    counted = check_parts(own, name)
+    if own.suffix == ".mif":
+        counted, _ = beside_gdal(partial(check_parts, own, name), partial(read_ahead, own, folder, kind))
+    else:
+        counted = check_parts(own, name)
     features = seen.features if counted is None else {"": counted}
     encoding, notes = (
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
@@ -246,21 +255,53 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
     return codec, (note,) if note else ()
 
 
-def _looked_at(path: Path, kind: Format, own: Path, name: str) -> tuple[Seen, Listing | None]:
-    """Link or copy a text of XML; look at it while GDAL reads it to list its layers. What GDAL fails with it fails with
-    once more where they are wanted, and is told there, unless our look refuses the text.
+def _looked_at(path: Path, kind: Format, own: Path, name: str, folder: Path) -> tuple[Seen, Listing | None]:
+    """Link or copy a text of XML, and look at it while GDAL reads it.
+
+    Args:
+        path: the text.
+        kind: its format.
+        own: the link or copy.
+        name: of the text, in messages.
+        folder: where the link or copy will be.
+
+    Returns: what the text says, and its layers, unless they have to be listed later.
     """
-    _link(path, own)
-    listing = None
-    with ThreadPoolExecutor(1) as beside:
-        look = beside.submit(check_numbers, path, name)
-        with suppress(Exception):
-            listing = layers_of(own, kind)
-        seen = look.result()
-    if seen.kml.wants_a_copy:
+    if kind is not Format.KML:
+        _link(path, own)
+        return beside_gdal(partial(check_numbers, path, name), partial(_layers_of, own, kind, folder))
+    expected = first_declared(path)
+    _placed(path, own, expected)
+    seen, _ = beside_gdal(partial(check_numbers, path, name), partial(read_ahead, own, folder, kind))
+    if seen.kml.changes != expected.changes:
         own.unlink()
-        copy_for_gdal(path, own, seen.kml)
-    return seen, listing
+        rmtree(beside(folder, 0), ignore_errors=True)
+        _placed(path, own, seen.kml)
+    return seen, _layers_of_kml(path, own, seen.kml)
+
+
+def _layers_of(own: Path, kind: Format, folder: Path) -> Listing:
+    """List the layers of a GML or a GPX; of a GML the first is read before, by which GDAL finds its columns, too."""
+    if kind is Format.GML:
+        with suppress(Exception):
+            read_ahead(own, folder, kind)
+    return layers_of(own, kind)
+
+
+def _placed(kml: Path, own: Path, text: KmlText) -> None:
+    if text.changes:
+        copy_for_gdal(kml, own, text)
+    else:
+        _link(kml, own)
+
+
+def _layers_of_kml(kml: Path, own: Path, text: KmlText) -> Listing | None:
+    """List the layers of a KML by a small copy, whose name may be the name of its only layer."""
+    with TemporaryDirectory(dir=own.parent) as folder, suppress(Exception):
+        small = Path(folder) / own.name
+        copy_of_layers(kml, small, text.rows)
+        return layers_of(small, Format.KML)
+    return None
 
 
 def _lay_out(path: Path, kind: Format, own: Path, name: str, header: Header | None) -> None:

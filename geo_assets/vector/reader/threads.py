@@ -1,6 +1,6 @@
-"""Batches of a layer, processed by several threads, in order.
+"""Threads: batches of a layer that several process, in order; a look at a text beside GDAL.
 
-Here: how many threads, and how much they hold at once. Not here: the processing (`inspect.py`, `stream.py`).
+Here: how many threads, how much they hold at once. Not here: what they do (`inspect.py`, `stream.py`, `sources.py`).
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
 from geo_assets.vector.reader.batches import Batch
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Batches that are processed at once. GEOS and PROJ release Python's lock; more threads would take the database
 #: server's core.
@@ -39,3 +41,18 @@ def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: i
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def beside_gdal(look: Callable[[], T], read: Callable[[], R]) -> tuple[T, R | None]:
+    """Look at a text by Python while GDAL reads it. What GDAL fails with it fails with once more where it is wanted,
+    and is told there, unless our look refuses the text.
+    """
+    import pyarrow as pa  # noqa: F401 - beside Python at work, each file of an import waits for its lock
+    import pyogrio.raw  # noqa: F401
+
+    found = None
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(look)
+        with suppress(Exception):
+            found = read()
+        return answer.result(), found

@@ -16,6 +16,7 @@ from pathlib import Path
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
 from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of, may_be_at_fault
+from geo_assets.vector.reader.kml_layers import CONTAINERS
 from geo_assets.vector.reader.kml_schemas import ENDS, STARTS, TIMES, KmlLook, KmlText
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
@@ -108,7 +109,7 @@ class _Look:
         if depth == 1 and local == "kml":
             self.kml = KmlLook(self.parser)
         if self.kml:
-            if local in STARTS:
+            if local in STARTS or (depth > 1 and self._path[-2] in CONTAINERS):
                 self.kml.start(self._path, attributes)
         elif depth == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
             self.features[local] += 1

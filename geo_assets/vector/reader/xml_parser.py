@@ -11,6 +11,10 @@ from xml.parsers import expat
 #: Bytes of text that are handed over at once.
 _BUFFER = 1 << 16
 
+#: Bytes that are read at once. `ParseFile` reads so little that a waiting thread never gets Python's lock: each time
+#: that it is released for a moment the thread's wait begins anew.
+_PIECE = 1 << 20
+
 
 def new_parser(*, namespaces: bool = False) -> expat.XMLParserType:
     """Return a parser that hands over text in few pieces, and refuses entities, which can make gigabytes of a line.
@@ -29,7 +33,9 @@ def parsed(parser: expat.XMLParserType, path: Path) -> bool:
     """Parse a file; whether it is well-formed. One that is not is left to GDAL, which says what is wrong with it."""
     with path.open("rb") as file:
         try:
-            parser.ParseFile(file)
+            while piece := file.read(_PIECE):
+                parser.Parse(piece, False)
+            parser.Parse(b"", True)
         except (expat.ExpatError, ValueError, LookupError):  # LookupError: an encoding that nobody knows
             return False
     return True
