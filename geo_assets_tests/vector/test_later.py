@@ -114,6 +114,41 @@ def test_the_same_holds_for_what_the_header_of_a_file_states(tmp_path, kind, end
     assert (plan.geometry_type, plan.has_z, plan.bounds) == (before.geometry_type, before.has_z, before.bounds)
 
 
+def text_of(path, shapes):
+    """The shapes in a format that GDAL reads whole; LIBKML writes no geometry that is invalid, the older driver does."""
+    frame = gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=shapes, crs=4326)
+    if path.suffix != ".kml":
+        return write(frame, path)
+    frame.to_file(path, driver="KML", engine="pyogrio")
+    return path
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("ending", ["kml", "gml", "mif", "tab"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_holds_for_what_gdal_reads_whole_and_is_kept(tmp_path, kind, ending, trust):
+    shapes = KINDS[kind]
+    if ending in {"mif", "tab"}:
+        shapes = [shape and shapely.force_2d(shape) for shape in shapes]
+    path = text_of(tmp_path / f"a.{ending}", shapes)
+    plan, rows, attempts = as_the_stages_load(path, trust_geometry=trust)
+    request = InspectRequest(source=str(path), thorough=False, look_first=True, trust_geometry=trust)
+    (before,) = inspect(request).layers
+    sink = BytesIO()
+    stream(StreamRequest(source=str(path), plan=before), sink)
+    sink.seek(0)
+    assert attempts == 1
+    assert Found.of(plan) == Found.of(before)
+    assert (plan.columns, plan.feature_count) == (before.columns, before.feature_count)
+    assert rows == pa.ipc.open_stream(sink).read_all()
+
+
+@pytest.mark.parametrize("ending", ["kml", "gml", "mif", "tab"])
+def test_what_gdal_reads_whole_is_looked_at_while_it_is_sent(tmp_path, ending):
+    path = text_of(tmp_path / f"a.{ending}", [box(0, 0, 1, 1), BOW])
+    assert loaded(path, later=True)[1].repaired == {"Self-intersection": 1}
+
+
 @pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.parametrize("ending", ["shp", "parquet"])
 def test_a_file_that_states_a_kind_of_geometry_and_has_none_is_what_looking_before_finds(tmp_path, ending, trust):

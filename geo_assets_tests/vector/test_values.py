@@ -14,8 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.declared import typed
+from geo_assets.vector.reader.findings import Findings
 from geo_assets_tests.vector.builders import altered, points, shapefile_parts, write, zipped
 from geo_assets_tests.vector.conftest import send
 
@@ -629,6 +633,22 @@ def test_a_value_of_a_mif_is_the_one_that_is_written_or_null_and_counted(tmp_pat
             assert [shapely.from_wkb(row["geom"]).x for row in found] == list(range(len(texts)))
             assert said in warned
             assert said or "now NULL" not in warned
+
+
+@given(
+    kind=st.sampled_from([("date32", 8), ("time64[us]", 9), ("timestamp[us]", 17)]),
+    day=st.dates(max_value=dt.date(9999, 12, 31)) | st.sampled_from(["00000101", "20240230", "20241301", "2024-1-1"]),
+    clock=st.times() | st.sampled_from(["240000000", "235960000", "120000", "12:00:00"]),
+)
+def test_a_time_of_a_mif_is_the_same_beside_one_that_is_none(kind, day, clock):
+    wire, width = kind
+    day = day if isinstance(day, str) else f"{day.year:04}{day:%m%d}"
+    clock = clock if isinstance(clock, str) else f"{clock:%H%M%S}{clock.microsecond // 1000:03}"
+    text = {8: day, 9: clock, 17: day + clock}[width]
+    alone = typed(pa.array([text, "", None]), wire, "v", Findings())
+    beside = typed(pa.array([text, "", None, "none"]), wire, "v", Findings())
+    assert alone.equals(beside.slice(0, 3))
+    assert alone.null_count >= 2
 
 
 def test_a_mif_whose_header_is_not_understood_is_left_to_gdal(tmp_path, look):

@@ -18,18 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
-from geo_assets.vector.models import BoundingBox
+from geo_assets.vector.reader.alike import Alike
 from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.geojson_columns import Schema, properties_of, scalar
 from geo_assets.vector.reader.geojson_crs import DeclaredCrs
 from geo_assets.vector.reader.geojson_wkb import BadGeometryError, is_geometry, kind_of_text, to_wkb, wkb_of_texts
 from geo_assets.vector.reader.json_text import Element, Window
-from geo_assets.vector.reader.stated import Scan
-from geo_assets.vector.reader.wkb import Headers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -153,50 +149,6 @@ def _parsed_alone(element: Element, name: str) -> Any:
         ) from error
 
 
-class Alike:
-    """Geometries that all have the same header, and where they lie."""
-
-    def __init__(self) -> None:
-        self.nulls = 0
-        self._headers: Headers | None = None
-        self._box = np.array([np.inf, np.inf, -np.inf, -np.inf])
-        self._geometries = 0
-
-    def add(self, rows: Rows) -> bool:
-        """Add some more; whether they still are alike, and GEOS reads them."""
-        import shapely
-
-        wkb = rows.geometries
-        some = wkb.drop_null()
-        self.nulls += wkb.null_count
-        self._geometries += len(some)
-        headers = Headers.of(some)
-        if rows.faults or not headers.need_nothing:
-            return False
-        if not len(some):
-            return True
-        first = self._headers = self._headers or Headers.of(some.slice(0, 1))
-        if (headers.codes != first.codes[0]).any() or (headers.has_z != first.has_z[0]).any():
-            return False
-        try:
-            box = shapely.total_bounds(shapely.from_wkb(some.to_numpy(zero_copy_only=False)))
-        except shapely.errors.GEOSException:
-            return False
-        self._box = np.concatenate([np.fmin(self._box[:2], box[:2]), np.fmax(self._box[2:], box[2:])])
-        return True
-
-    @property
-    def scan(self) -> Scan | None:
-        """Return what a plan needs; None where there is no geometry."""
-        return None if self._headers is None else Scan(self._headers, self._geometries, self.nulls, odd=0)
-
-    @property
-    def bounds(self) -> BoundingBox | None:
-        """Return the extent of all; None where one of them is not finite."""
-        west, south, east, north = map(float, self._box)
-        return (west, south, east, north) if np.isfinite(self._box).all() else None
-
-
 @dataclass(slots=True)
 class Parsed:
     """What is known of a text once it is read."""
@@ -211,7 +163,7 @@ class Parsed:
         """Take some more features."""
         self.features += len(rows)
         self.schema.add(rows.idents, rows.properties)
-        if self.alike and not self.alike.add(rows):
+        if self.alike and (rows.faults or not self.alike.add(rows.geometries)):
             self.alike = None
 
     def rows(self) -> Iterator[Rows]:

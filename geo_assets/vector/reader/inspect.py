@@ -427,13 +427,13 @@ def _stated(layer: OpenLayer, layer_filter: LayerFilter) -> Survey | None:
 
 def _scanned(layer: OpenLayer, layer_filter: LayerFilter) -> Survey | None:
     """Survey a layer by the headers of its geometries, which SQLite reads for a GeoPackage and checks every value;
-    None where it has to be read: the headers differ, or it does not declare its extent.
+    None where it has to be read: the headers differ, or its extent is not known.
     """
-    scan = layer.scan() if layer.bounds and layer_filter.takes_all else None
-    if scan is None or layer.bounds is None or not scan.headers.need_nothing:
+    scan = layer.scan() if layer_filter.takes_all else None
+    if scan is None or not scan.headers.need_nothing:
         return None
     survey = Survey()
-    survey.add_alike(scan.headers, scan.geometries, scan.nulls, layer.bounds)
+    survey.add_alike(scan.headers, scan.geometries, scan.nulls, scan.bounds)
     survey.sound_values = not scan.odd
     return survey
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.alike import Alike
 from geo_assets.vector.reader.arrow_types import times_of_day
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer, geometry_position, storage
 from geo_assets.vector.reader.declared import DeclaredType, typed
@@ -25,8 +26,8 @@ from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.gml_geometries import IN_PART
 from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure
-from geo_assets.vector.reader.read_once import arguments_of, opened
-from geo_assets.vector.reader.stated import Stated, damage
+from geo_assets.vector.reader.read_once import FID, arguments_of, last_of, opened
+from geo_assets.vector.reader.stated import Scan, Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
 from geo_assets.vector.reader.wkb import FIRST_CURVE, LAST_CURVE, Headers
@@ -43,9 +44,6 @@ _HAVE_IDS = frozenset({Format.GPKG, Format.FILEGDB, Format.SQLITE})
 #: Formats that keep times in UTC by their standard.
 _IN_UTC = frozenset({Format.GPKG, Format.SQLITE})
 
-#: GDAL's first column when feature ids are requested.
-_FID = 0
-
 #: Warnings of GDAL, numpy and shapely that are of no use to the user.
 _IDLE_TALK = (
     SEVERAL_LAYERS, "invalid value encountered", "divide by zero", "overflow encountered",
@@ -57,6 +55,9 @@ _IDLE_TALK = (
 
 #: Formats of which each number is held against the text: what GDAL says that it made of one is of no use.
 _HELD = frozenset({Format.GPX})
+
+#: Formats whose rows are kept, and of which GDAL says where it has no geometry for a feature.
+_LOOKED_AT_LATER = frozenset({Format.KML, Format.GML, Format.MAPINFO})
 
 #: Has GDAL read a layer feature by feature.
 _BY_FEATURE = {
@@ -105,7 +106,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             if geometry is None and not attributes:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
-            table = _table_of(ref, fields, reader.schema.field(_FID).name, closing)
+            table = _table_of(ref, fields, reader.schema.field(FID).name, closing)
             check = None if ref.sound_values else table or _check_of(ref, fields)
             stated = Stated(ref, info, table, None if geometry is None else reader.schema.field(geometry).name)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
@@ -116,7 +117,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
             def read_now(only: Collection[int] | None) -> Iterator[Batch]:
                 if only is None or not knows or len(set(fields.names)) < len(fields.names):
-                    yield from made.of(reader)
+                    yield from made.of(reader, None if knows else only)
                     return
                 wanted = [fields.names[i] for i in sorted(only) if i or not made.has_ids]
                 if len(wanted) == len(fields.names) - made.has_ids:
@@ -124,6 +125,12 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                     return
                 with opened(ref, **arguments, columns=wanted) as (_, narrow):
                     yield from made.of(narrow, only)
+
+            def scan() -> Scan | None:
+                if dataset.format not in _LOOKED_AT_LATER:
+                    return stated.scan()
+                with opened(ref, **arguments) as (_, kept):
+                    return made.scan(kept, stated.declared())
 
             yield OpenLayer(
                 fields.names,
@@ -134,9 +141,9 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 types=made.types if fields.guesses else None,
                 unused=made.unused,
                 bounds=stated.bounds,
-                scan=stated.scan,
+                scan=scan,
                 outline=stated.outline,
-                last=stated.last,
+                last=lambda: last_of(ref) if dataset.format in _LOOKED_AT_LATER else stated.last(),
                 encoding=dataset.encoding,
                 warnings=list(check.notes) if check is not None else [],
                 findings=findings,
@@ -205,8 +212,8 @@ def _undomained(arrow: pa.DataType) -> pa.DataType:
 def _fields(
     ref: LayerRef, schema: pa.Schema, geometry: int | None, arguments: dict[str, Any], findings: Findings
 ) -> _Fields:
-    own = [_FID] if ref.dataset.format in _HAVE_IDS else []
-    positions = [*own, *(i for i in range(len(schema)) if i not in {geometry, _FID})]
+    own = [FID] if ref.dataset.format in _HAVE_IDS else []
+    positions = [*own, *(i for i in range(len(schema)) if i not in {geometry, FID})]
     found = [schema.field(i) for i in positions]
     fields = _Fields([field.name for field in found], [_undomained(field.type) for field in found], {}, {}, {})
     for position, field in enumerate(found):
@@ -243,7 +250,7 @@ def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, 
     """Determine the types of columns that are typed by their values, in one more pass."""
     with opened(ref, **arguments) as (_, reader):
         geometry = geometry_position(reader.schema)
-        places = [*own, *(i for i in range(len(reader.schema)) if i not in {geometry, _FID})]
+        places = [*own, *(i for i in range(len(reader.schema)) if i not in {geometry, FID})]
         for batch in reader:
             for position, guess in fields.guesses.items():
                 guess.add(batch.column(places[position]))
@@ -306,7 +313,7 @@ def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings:
     if dataset.format in {Format.GPKG, Format.SQLITE}:
         from geo_assets.vector.reader.sqlite_values import unread_geometry
 
-        return unread_geometry(dataset.path, ref.layer or "", schema.field(_FID).name, schema.field(geometry).name)
+        return unread_geometry(dataset.path, ref.layer or "", schema.field(FID).name, schema.field(geometry).name)
     if dataset.format is Format.SHAPEFILE:
         from geo_assets.vector.reader.parts import unread_shapes
 
@@ -342,22 +349,17 @@ class _Batches:
         import pyarrow.compute as pc
 
         names = self._fields.names
-        geometry = geometry_position(reader.schema)
-        delivered = [i for i in range(len(reader.schema)) if i not in {geometry, _FID}]
-        first = int(self.has_ids)
-        places = (
-            range(first, len(names))
-            if only is None
-            else [names.index(reader.schema.field(i).name, first) for i in delivered]
-        )
+        geometry, places = self._places(reader.schema)
+        wanted = None if only is None or self._check is not None else {*only, *self._unused.wanted}
         first_row = 0
         for batch in reader:
-            fids = batch.column(_FID).cast(pa.int64())
+            fids = batch.column(FID).cast(pa.int64())
             columns: list[pa.Array | None] = [None] * len(names)
             if self.has_ids and (only is None or 0 in only):
                 columns[0] = fids
-            for position, i in zip(places, delivered, strict=True):
-                columns[position] = self._column(position, batch.column(i))
+            for position, i in places:
+                if wanted is None or position in wanted:
+                    columns[position] = self._column(position, batch.column(i))
             if self._check is not None:
                 self._check.correct(columns, fids, self._findings)
             self._unused.add(columns)
@@ -377,6 +379,41 @@ class _Batches:
                 pc.add(fids, 1) if self._ref.dataset.format is Format.ESRI_JSON else fids,
                 linearised,
             )
+
+    def _places(self, schema: pa.Schema) -> tuple[int | None, list[tuple[int, int]]]:
+        """Return where the geometry is in batches, and the columns that they have: their positions, and where they
+        are in a batch.
+        """
+        names, first = self._fields.names, int(self.has_ids)
+        geometry = geometry_position(schema)
+        delivered = [i for i in range(len(schema)) if i not in {geometry, FID}]
+        if len(delivered) == len(names) - first:
+            return geometry, list(zip(range(first, len(names)), delivered, strict=True))
+        return geometry, [(names.index(schema.field(i).name, first), i) for i in delivered]
+
+    def scan(self, reader: pa.RecordBatchReader, declared: int | None) -> Scan | None:
+        """Return what a plan needs of geometries that can be looked at later; None where they have to be looked at
+        before: they are not alike, GDAL did not read one, or there are not as many as there must be.
+
+        Args:
+            reader: of the layer.
+            declared: how many features there must be.
+        """
+        geometry, places = self._places(reader.schema)
+        if geometry is None or self._ref.dataset.unread.get(self._ref.layer or ""):
+            return None
+        alike, rows, last = Alike(), 0, -1
+        for batch in reader:
+            fids = batch.column(FID).to_numpy()
+            if not alike.add(storage(batch.column(geometry))) or (np.diff(fids, prepend=last) <= 0).any():
+                return None
+            rows, last = rows + len(fids), fids[-1]
+            columns: list[pa.Array | None] = [None] * len(self._fields.names)
+            for position, i in places:
+                if position in self._unused.wanted:
+                    columns[position] = self._column(position, batch.column(i))
+            self._unused.add(columns)
+        return alike.scan if declared in {None, rows} else None
 
     def _faults(self, wkb: pa.Array, fids: pa.Array) -> dict[int, str]:
         """Return rows without a geometry whose feature has one."""

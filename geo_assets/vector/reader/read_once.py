@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _READ_ONCE = frozenset({Format.KML, Format.GML, Format.GPX, Format.MAPINFO, Format.SPREADSHEET, Format.ESRI_JSON})
 
+#: GDAL's first column when feature ids are requested.
+FID = 0
+
 _ROWS, _SAID = "rows.arrow", "said.json"
 
 
@@ -80,6 +83,15 @@ def opened(ref: LayerRef, **arguments: Any) -> Iterator[tuple[str | None, pa.Rec
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     with pa.memory_map(str(kept / _ROWS)) as file, pa.ipc.open_stream(file) as reader:
         yield said["crs"], reader
+
+
+def last_of(ref: LayerRef) -> int | None:
+    """Return the id that GDAL gave to the last feature of a layer; None where it has none."""
+    last = None
+    with opened(ref, **arguments_of(ref.dataset.format, ref.index)) as (_, reader):
+        for batch in reader:
+            last = batch.column(FID)[-1].as_py()
+    return last
 
 
 def _keep(path: Path, folder: Path, arguments: dict[str, Any]) -> None:

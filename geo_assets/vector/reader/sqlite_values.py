@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.stated import Outline, Scan
 from geo_assets.vector.reader.text_values import parse_moment
@@ -198,8 +199,13 @@ class SQLiteCheck:
         start = _start_of_wkb(first[0]) if first else None
         return None if start is None else (first[0][:4], first[0][start : start + _WKB_HEADER])
 
-    def scan(self, geometry: str) -> Scan | None:
-        """Check values and geometry headers in one scan; None where the headers differ, or are not plain."""
+    def scan(self, geometry: str, bounds: BoundingBox) -> Scan | None:
+        """Check values and geometry headers in one scan; None where the headers differ, or are not plain.
+
+        Args:
+            geometry: the name of its column.
+            bounds: the extent that the file states.
+        """
         import pyarrow as pa
 
         found = self._first(geometry)
@@ -220,7 +226,7 @@ class SQLiteCheck:
             query, (head, head + b"\xff" * 5, wkb + least, wkb + b"\xff" * _WKB_COUNT)
         ).fetchone()
         geometries, nulls, others, odd = (int(count or 0) for count in counted)
-        return None if others else Scan(Headers.of(pa.array([wkb + bytes(16)])), geometries, nulls, odd)
+        return None if others else Scan(Headers.of(pa.array([wkb + bytes(16)])), geometries, nulls, odd, bounds)
 
     def _put_right(
         self, present: list[int], found: list[Any], columns: list[pa.Array | None], fids: np.ndarray, findings: Findings

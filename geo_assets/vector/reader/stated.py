@@ -1,7 +1,7 @@
 """What is known of a layer before its features are read: by its header, or by a scan of their headers.
 
 Here: what a reader tells of that, and what GDAL and SQLite know of a layer. Not here: a plan made of it (`inspect.py`),
-scans (`sqlite_values.py`, `geojson_text.py`).
+scans (`sqlite_values.py`, `alike.py`).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Scan:
     geometries: int
     nulls: int
     odd: int  # rows with a value that does not have its column's type
+    bounds: BoundingBox
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,10 @@ class Stated:
 
     def scan(self) -> Scan | None:
         """Return what SQLite finds, which takes less time than to read the layer by GDAL."""
-        geometry = self.geometry
-        return None if geometry is None else self._of_geopackage(lambda table: table.scan(geometry))
+        geometry, bounds = self.geometry, self.bounds
+        if geometry is None or bounds is None:
+            return None
+        return self._of_geopackage(lambda table: table.scan(geometry, bounds))
 
     def last(self) -> int | None:
         """Return the id of the last feature."""

@@ -5,7 +5,7 @@ Here: which they are, and which of them a file leaves empty. Not here: reading t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from geo_assets.vector.reader.formats import Format
@@ -47,6 +47,11 @@ class Unused:
             differs = pc.is_valid(column) if default is None else pc.not_equal(column, default)
             if pc.any(differs).as_py():
                 del self._defaults[i]
+
+    @property
+    def wanted(self) -> Collection[int]:
+        """Return the columns whose values are of interest."""
+        return self._defaults.keys()
 
     def positions(self) -> set[int]:
         """Return their positions."""
