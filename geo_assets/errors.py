@@ -77,6 +77,9 @@ _OURS: dict[str, ErrorKind] = {
     "STILL_AT_WORK": ErrorKind(_I, "wait for its end, or cancel it first: geo-assets cancel JOB_ID"),
     "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is retried automatically; to see what does not answer: geo-assets doctor"),
     "UNAUTHORIZED": ErrorKind(_I, "send a valid bearer token"),
+    "IDENTITY_PROVIDER_UNAVAILABLE": ErrorKind(
+        _T, "try again later; if it persists, check GEO_ASSETS_OIDC_ISSUER and that it answers"
+    ),
     "FORBIDDEN": ErrorKind(_I, "use a token with the scope that the message names"),
     "FOREIGN_HOST": ErrorKind(
         _I, "use a loopback address, or name the host in GEO_ASSETS_ALLOWED_HOSTS and start again"

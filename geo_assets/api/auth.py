@@ -93,7 +93,7 @@ class _Oidc:
         """The holder of a valid token.
 
         Raises:
-            GeoAssetsError: UNAUTHORIZED.
+            GeoAssetsError: UNAUTHORIZED; IDENTITY_PROVIDER_UNAVAILABLE, its keys cannot be fetched.
         """
         import jwt
 
@@ -107,6 +107,9 @@ class _Oidc:
                 issuer=self._settings.oidc_issuer,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
+        except jwt.PyJWKClientConnectionError as error:
+            told = "the identity provider's keys, by which a token is checked, cannot be fetched"
+            raise GeoAssetsError("IDENTITY_PROVIDER_UNAVAILABLE", told) from error
         except jwt.PyJWTError as error:
             raise GeoAssetsError("UNAUTHORIZED", f"the token is not valid: {type(error).__name__}") from error
         granted = claims.get("scp") or claims.get("scope") or claims.get("roles") or ""

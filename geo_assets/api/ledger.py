@@ -12,9 +12,12 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
 from geo_assets.api.dependencies import Code, JobIdPath, Limit, TheSubmitter, next_page, scope
-from geo_assets.ledger.messages import ErrorRecord, MessageRecord
-from geo_assets.ledger.models import TableItem
+from geo_assets.ledger.messages import ErrorRecord, MessageRecord, Severity
+from geo_assets.ledger.models import MessageState, TableItem
 from geo_assets.stages.accounting import ListedFile, Role, listed_files
+
+#: Characters of a job's id. What went wrong may name one that there is no job of.
+_WHOLE_ID = 64
 
 router = APIRouter(tags=["ledger"], dependencies=[scope("read")])
 
@@ -47,7 +50,7 @@ def files(
     job_id: JobIdPath,
     limit: Limit = 100,
     role: Annotated[Role | None, Query()] = None,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> FilePage:
     """List every blob that the job's newest listing found: source, part of one, companion, or ignored, and why."""
     job = submitter.jobs.find(job_id)
@@ -67,7 +70,7 @@ def messages(
     request: Request,
     submitter: TheSubmitter,
     limit: Limit = 100,
-    state: Annotated[str | None, Query(max_length=16)] = None,
+    state: MessageState | None = None,
     source: Annotated[str | None, Query(max_length=200)] = None,
     error_code: Code = None,
     before: datetime | None = None,
@@ -87,10 +90,12 @@ def errors(
     limit: Limit = 100,
     job_id: JobIdPath | None = None,
     code: Code = None,
-    severity: Annotated[str | None, Query(max_length=16)] = None,
+    severity: Severity | None = None,
     before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
 ) -> ErrorPage:
     """Everything that went wrong, with reason and remedy."""
+    if job_id is not None and len(job_id) < _WHOLE_ID:
+        job_id = submitter.jobs.find(job_id).job_id
     found = list(submitter.messages.errors(job_id=job_id, code=code, severity=severity, before=before, limit=limit))
     return ErrorPage(
         errors=found, next=next_page(request, before=str(found[-1].error_id)) if len(found) == limit else None

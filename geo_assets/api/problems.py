@@ -121,6 +121,12 @@ def install(app: FastAPI) -> None:
     def _database(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - its text may name hosts
         return problem(request, GeoAssetsError("DATABASE_UNAVAILABLE", "the database does not answer"))
 
+    @app.exception_handler(Exception)
+    def _unforeseen(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the log has it
+        return problem(
+            request, GeoAssetsError("INTERNAL", "the request failed for a reason that the server's log tells")
+        )
+
 
 def descriptions() -> dict[str, dict[str, Any]]:
     """Every code with its class and remedy."""

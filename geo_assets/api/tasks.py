@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from geo_assets.api.dependencies import JobIdPath, Limit, TheSubmitter, next_page, scope
 from geo_assets.ledger.models import TaskRecord, WarnedTask
+from geo_assets.task_status import TaskStatus
 
 router = APIRouter(tags=["ledger"], dependencies=[scope("read")])
 
@@ -36,7 +37,7 @@ def tasks(
     job_id: JobIdPath,
     limit: Limit = 100,
     stage: Annotated[str | None, Query(max_length=64)] = None,
-    status: Annotated[list[str] | None, Query()] = None,
+    status: Annotated[list[TaskStatus] | None, Query()] = None,
     after_stage: str = "",
     after: str = "",
 ) -> TaskPage:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +24,9 @@ MAX_MESSAGE_BYTES = 64 * 1024
 
 #: The part of a too large message that is kept.
 _KEPT_BYTES = MAX_MESSAGE_BYTES + 1
+
+#: How much a record matters; `geo.errors` in SQL.
+Severity = Literal["info", "warning", "error", "alert"]
 
 _HEAD, _EXCERPT = 500, 1000  # characters
 

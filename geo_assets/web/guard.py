@@ -15,12 +15,17 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geo_assets.errors import GeoAssetsError
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+#: Most bytes of a request's body; an application that wants less of it stops reading earlier. A place to search by may
+#: be some hundred kilobytes of coordinates.
+MAX_BODY_BYTES = 1024**2
 
 #: What browsers say of requests from pages of other origins (Sec-Fetch-Site); links that are followed are welcome.
 _ELSEWHERE = frozenset({"cross-site", "same-site"})
@@ -60,7 +65,7 @@ class Guard:
                 await _refuse(scope, send, error)
                 return
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, _limited(receive) if scope["type"] == "http" else receive, send)
         except ClientDisconnect:  # the client left, or was too slow: there is nobody to answer and nothing to report
             if scope["type"] != "http":
                 raise
@@ -109,6 +114,25 @@ class Guard:
             return
         if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
             raise GeoAssetsError("NOT_JSON", f"the body is {', '.join(kinds)[:200] or 'of no named type'!r}")
+
+
+def _limited(receive: Receive) -> Receive:
+    """Receive no more of a body than `MAX_BODY_BYTES`: whoever reads it may do so before it asks who sent it.
+
+    Raises:
+        HTTPException: 413, where it is received.
+    """
+    received = 0
+
+    async def limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES:,} bytes")
+        return message
+
+    return limited
 
 
 def is_loopback(host: str) -> bool:

@@ -107,7 +107,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """The guard counts these."""
+        """The guard counts these bytes."""
         self._head_bytes = 0
         super().on_body(body)
 

@@ -1,8 +1,11 @@
 import json
 import re
+import time
 
+import jwt
 import pytest
 import schemathesis
+from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -319,3 +322,52 @@ def test_only_an_admin_compares_everything_and_only_what_jobs_name(api, guarded)
     assert api.get("/api/reconcile").json()["counts"].keys() >= {"MISSING_COG", "ORPHAN_ITEM"}
     body = assert_problem(api.get("/api/reconcile", params={"collection": "nowhere"}), 404)
     assert body["title"] == "COLLECTION_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("route", "query"),
+    [
+        ("/api/db/messages", "state=weird"),
+        ("/api/db/errors", "severity=weird"),
+        ("/api/db/tasks/{job}", "status=weird"),
+        ("/api/db/files/{job}", f"offset={10**30}"),
+    ],
+)
+def test_a_filter_that_nothing_can_have_is_the_callers_error(api, route, query):
+    job = api.post("/api/jobs/submit/hello_world", json={"n": 1, "message": "filters"}).json()["job_id"]
+    assert assert_problem(api.get(f"{route.format(job=job)}?{query}"), 422)["title"] == "INVALID_PARAMETERS"
+
+
+def test_errors_of_a_job_are_found_by_the_first_characters_of_its_id(api, settings, submitter):
+    job = api.post("/api/jobs/submit/hello_world", json={"n": 1, "message": "prefix"}).json()["job_id"]
+    submitter.messages.note(GeoAssetsError("CANCELLED", "for a test"), severity="info", job_id=job)
+    found = api.get("/api/db/errors", params={"job_id": job[:12]}).json()["errors"]
+    assert [(error["job_id"], error["message"]) for error in found] == [(job, "for a test")]
+    assert assert_problem(api.get("/api/db/errors", params={"job_id": "0" * 12}), 404)["title"] == "JOB_NOT_FOUND"
+
+
+def test_an_error_that_nobody_foresaw_is_a_problem_too_and_tells_no_secret(api, monkeypatch):
+    def broken(_):
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(Submitter, "statistics", broken)
+    body = assert_problem(api.get("/api/db/stats"), 500)
+    assert body["title"] == "INTERNAL"
+    assert "hunter2" not in str(body)
+
+
+def test_an_identity_provider_that_is_away_is_no_fault_of_the_token(settings):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    issuer = "http://127.0.0.1:1"
+    claims = {"sub": "a", "iss": issuer, "aud": "geo", "exp": time.time() + 600, "scp": "read"}
+    token = jwt.encode(claims, key, "RS256", headers={"kid": "k"})
+    with_oidc = settings.model_copy(update={"oidc_issuer": issuer, "oidc_audience": "geo"})
+    with TestClient(create_app(with_oidc, require_auth=True), raise_server_exceptions=False) as api:
+        answer = api.get("/api/jobs", headers={"Authorization": f"Bearer {token}"})
+    assert assert_problem(answer, 503)["title"] == "IDENTITY_PROVIDER_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("route", ["/api/stac/collections", "/api/stac/unpublish"])
+def test_a_body_beyond_all_measure_is_refused_before_it_is_read_and_its_sender_asked_for(guarded, route):
+    answer = guarded.post(route, content=b'"' + b"x" * 2_000_000, headers={"content-type": "application/json"})
+    assert "1,048,576 bytes" in assert_problem(answer, 413)["detail"]
