@@ -99,6 +99,13 @@ def slug(text: str, *, length: int, separator: str = "-") -> str:
     return re.sub(r"[^a-z0-9]+", separator, folded).strip(separator)[:length].strip(separator) or "x"
 
 
+def says_all(made: str, text: str) -> bool:
+    """Whether a slug or a plain name has each letter and digit of the text that it was made of: few other texts make
+    the same one.
+    """
+    return [c for c in made.lower() if c.isalnum()] == [c for c in text.lower() if c.isalnum()]
+
+
 def plain_name(text: str, *, length: int = 200) -> str:
     """A file or folder name that every program opens and no URL has to encode: ASCII letters, digits, `.`, `_` and `-`.
 

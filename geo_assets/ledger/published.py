@@ -151,6 +151,15 @@ class Published:
                 (list(names), stage),
             ).fetchall()
 
+    @retrying
+    def sources_of(self, names: Sequence[str]) -> dict[str, str]:
+        """The task keys of those of these items, collection/id, that are published."""
+        with self._pool.connection() as conn:
+            found = conn.execute(
+                "select stac_item, task_key from geo.published where stac_item = any(%s)", (list(names),)
+            )
+            return {str(row["stac_item"]): str(row["task_key"]) for row in found}
+
     @staticmethod
     def taken_elsewhere(
         conn: psycopg.Connection[Any],

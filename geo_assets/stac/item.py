@@ -18,7 +18,7 @@ from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.bands import asset_key
 from geo_assets.stac.eo import EXTENSION, common_name
 from geo_assets.stac.extent import union
-from geo_assets.text import slug
+from geo_assets.text import says_all, slug
 from geo_assets.vector.geoparquet import PARQUET
 from geo_assets.vector.models import BoundingBox, LayerPlan
 
@@ -53,6 +53,9 @@ UNKNOWN_TIME = "0001-01-01T00:00:00Z"
 
 _CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 
+#: Characters of an id before its hash.
+_LONGEST_SLUG = 60
+
 #: The property that names the source of the time of capture.
 _TOLD_BY = "geo_assets:datetime_from"
 
@@ -76,8 +79,25 @@ def data_type(dtype: str) -> str:
 
 
 def item_id(account: str, container: str, path: str) -> str:
-    """Return a deterministic, readable, unique id: a slug of the path and a hash of account, container and path."""
-    return f"{slug(path, length=60)}-{hashlib.sha256(f'{account}/{container}/{path}'.encode()).hexdigest()[:8]}"
+    """Return a deterministic, readable, unique id: a slug of the path and a hash of account, container and path.
+
+    Where the slug does not say all of the path, as of one in a deep folder or in another script, thousands of sources
+    may have the same one: the slug is then of the end of the path, and the hash has 64 bits, of which a million sources
+    have two alike once in thirty million times.
+    """
+    readable, digest = slug(path, length=len(path) or 1), _digest(account, container, path)
+    if len(readable) <= _LONGEST_SLUG and says_all(readable, path):
+        return f"{readable}-{digest[:8]}"
+    return f"{readable[-_LONGEST_SLUG:].strip('-')}-{digest[:16]}"
+
+
+def former_item_id(account: str, container: str, path: str) -> str:
+    """Return the id that a source was given before ids had more than 32 bits of a hash: it keeps it."""
+    return f"{slug(path, length=_LONGEST_SLUG)}-{_digest(account, container, path)[:8]}"
+
+
+def _digest(account: str, container: str, path: str) -> str:
+    return hashlib.sha256(f"{account}/{container}/{path}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

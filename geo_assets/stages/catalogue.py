@@ -20,7 +20,7 @@ import psycopg
 from geo_assets import plugins
 from geo_assets.database.connections import KeptConnection, connect
 from geo_assets.errors import GeoAssetsError, unforeseen
-from geo_assets.file_stages import COGS, FILE_STAGES
+from geo_assets.file_stages import COGS, FILE_STAGES, TABLES
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
@@ -30,7 +30,16 @@ from geo_assets.parameters import IngestContainer, PublishContainer
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.bands import in_words
 from geo_assets.stac.collection import Described
-from geo_assets.stac.item import CogAsset, FileAsset, TableAsset, cog_item, file_item, item_id, table_item
+from geo_assets.stac.item import (
+    CogAsset,
+    FileAsset,
+    TableAsset,
+    cog_item,
+    file_item,
+    former_item_id,
+    item_id,
+    table_item,
+)
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stac.places import with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
@@ -63,19 +72,32 @@ _NOTHING = Made({}, {})
 def gate(context: StageContext, job: JobRef) -> None:
     """With `on_error: fail`, stop the job before anything of it can be seen if one file is bad.
 
-    A file is bad if the account says so: also one of a kind that no stage takes.
+    A file is bad if the account says so: also one of a kind that no stage takes. One whose item would not be valid, or
+    would contradict its COG, is found here: each item but those of tables is made and compared now, and made anew where it is loaded.
 
     Raises:
         GeoAssetsError: BAD_FILES.
     """
     if job.stood_aside or job.parameters_as(PublishContainer).on_error != "fail":
         return
+    for stage in job.parameters_as(PublishContainer).stages:
+        _end_those_without_an_item(context, job, stage)
     bad = sum(stage.bad for stage in context.jobs.find(job.job_id).stages)
     if bad:
         context.tasks.cancel_rest(job.job_id, job.run_id)
         raise GeoAssetsError(
             "BAD_FILES", f"{bad} bad files, and the job was submitted with on_error=fail: nothing was published"
         )
+
+
+def _end_those_without_an_item(context: StageContext, job: JobRef, stage: str) -> None:
+    if stage == TABLES:  # which have no name before they are published
+        return
+    wanted = FILE_STAGES[stage].collection(job.parameters_as(PublishContainer).collection)
+    for page in _awaiting(context, job, stage):
+        for built in _built_of(context, job, [(task, wanted) for task in page], _now()):
+            if built.error:
+                end_badly(context, job, stage, built.task.task_key, built.error)
 
 
 def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[str, dict[str, Any]]:
@@ -166,15 +188,12 @@ def _now() -> datetime:
 
 def _register_stage(context: StageContext, job: JobRef, stage: str, now: datetime) -> CatalogueReport:
     counts: Counter[str] = Counter()
-    failed, after = 0, ("", "")
+    failed = 0
     with KeptConnection(context.settings) as kept:
-        while True:
-            page = context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=BATCH)
-            if not page:
-                break
-            after = (page[-1].stage, page[-1].task_key)
+        for page in _awaiting(context, job, stage):
             good: dict[str, list[_Built]] = {}
-            for built in _built_of(context, job, page, now):
+            placed = zip(page, collections_for(context, job, stage, page), strict=True)
+            for built in _built_of(context, job, list(placed), now):
                 if built.error:
                     end_badly(context, job, built.task.stage, built.task.task_key, built.error)
                     failed += 1
@@ -184,6 +203,14 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, now: datetim
                 _load(context, job, collection, found, kept)
                 counts[collection] += len(found)
     return CatalogueReport(job=job, items=counts.total(), collections=tuple(counts), failed=failed)
+
+
+def _awaiting(context: StageContext, job: JobRef, stage: str) -> Iterator[Sequence[Converted]]:
+    """The tasks of a stage that have no item yet, some at a time."""
+    after = ("", "")
+    while page := context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=BATCH):
+        after = (page[-1].stage, page[-1].task_key)
+        yield page
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +223,17 @@ class _Built:
     error: GeoAssetsError | None = None
 
 
-def _built_of(context: StageContext, job: JobRef, page: Sequence[Converted], now: datetime) -> Iterator[_Built]:
+def _built_of(
+    context: StageContext, job: JobRef, placed: Sequence[tuple[Converted, str]], now: datetime
+) -> Iterator[_Built]:
     """The items of tasks, compared with their COGs. While children read some headers, the next items are built and what
     their COGs begin with is fetched: here, as a thread that only waits for a child takes nothing from this one.
     """
-    placed = zip(page, collections_for(context, job, page[0].stage, page), strict=True)
+    identified = _identified(context, job.parameters_as(PublishContainer), placed)
     with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="read-back") as readers:
         under_way = deque[Future[list[_Built]]]()
-        for some in batched(placed, _COMPARED):
-            built = [_build(context, job, task, collection, now) for task, collection in some]
+        for some in batched(identified, _COMPARED):
+            built = [_build(context, job, *each, now) for each in some]
             begun = beginnings(context, [each.made for each in built if not each.error])
             under_way.append(readers.submit(_compared, context, built, begun))
             if len(under_way) > context.settings.workers:
@@ -213,10 +242,26 @@ def _built_of(context: StageContext, job: JobRef, page: Sequence[Converted], now
             yield from each.result()
 
 
-def _build(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> _Built:
+def _identified(
+    context: StageContext, p: PublishContainer, placed: Sequence[tuple[Converted, str]]
+) -> list[tuple[Converted, str, str]]:
+    """Tasks and their collections, each with the id of its item: the one that it has, if it is published."""
+    former = [former_item_id(p.account, p.container, task.task_key) for task, _ in placed]
+    names = [f"{collection}/{old}" for (_, collection), old in zip(placed, former, strict=True)]
+    sources = context.ledger.published.sources_of(names)
+
+    def identity(task: Converted, old: str, name: str) -> str:
+        return old if sources.get(name) == task.task_key else item_id(p.account, p.container, task.task_key)
+
+    return [(*each, identity(each[0], *ids)) for each, *ids in zip(placed, former, names, strict=True)]
+
+
+def _build(
+    context: StageContext, job: JobRef, task: Converted, collection: str, identity: str, now: datetime
+) -> _Built:
     try:
         whole = with_table_files(context, job, task)
-        return _Built(whole, collection, _item(context, job, whole, collection, now))
+        return _Built(whole, collection, _item(context, job, whole, collection, identity, now))
     except GeoAssetsError as error:
         if not is_of_the_file(error):
             raise
@@ -264,10 +309,10 @@ def _load(
     _clear_superseded(context, job, before, [(key, outputs) for _, key, outputs in done])
 
 
-def _item(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> Made:
+def _item(context: StageContext, job: JobRef, task: Converted, collection: str, identity: str, now: datetime) -> Made:
     p = job.parameters_as(PublishContainer)
     common: dict[str, Any] = {
-        "identity": item_id(p.account, p.container, task.task_key),
+        "identity": identity,
         "collection": collection,
         "title": task.task_key,
         "modified": now,

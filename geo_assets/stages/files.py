@@ -33,7 +33,7 @@ from geo_assets.storage.blobs import BlobRef, FirstBytes, blob_path
 from geo_assets.storage.containers import FOR_EVER
 from geo_assets.storage.journals import unwritten
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
-from geo_assets.text import batched, plain_name
+from geo_assets.text import batched, plain_name, says_all
 
 #: Raised when an engine's output for plain files changes: everything is then redone. Where a corrected fault
 #: changes the output for odd ones, `--force` redoes them.
@@ -214,7 +214,9 @@ def output_ref(
     path, p = PurePosixPath(work.task_key), job.parameters_as(PublishContainer)
     folders = [plain_name(folder) for folder in path.parent.parts]
     digest = hashlib.sha256(f"{work.task_key} {content}".encode()).hexdigest()
-    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{digest[:8]}"
+    stem = plain_name(path.stem, length=_LONGEST_STEM)
+    told = says_all("".join([*folders, stem]), str(path.parent / path.stem))  # each name of another script becomes `x`
+    name = f"{stem}_{digest[: 8 if told else 16]}"
     file = f"{name}/{part}{ending}" if part else f"{name}{ending}"
     return BlobRef(
         context.settings.output_account,

@@ -22,8 +22,10 @@ from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from geo_assets.accounts import AzureAccount, LocalAccount
+from geo_assets.errors import GeoAssetsError
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.settings import Settings
+from geo_assets.stac.item import former_item_id
 from geo_assets.stages import catalogue, cogs, read_back, vector_tables
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.container_inventory import take_inventory
@@ -274,6 +276,25 @@ def test_a_cog_that_its_item_contradicts_is_not_published_and_the_others_are(wor
     assert world.items().keys() == {"a.tif", "b.tif"}
 
 
+def test_with_on_error_fail_a_cog_that_its_item_contradicts_stops_the_job_before_anything_is_seen(world):
+    for name in ("a.tif", "b.tif"):
+        raster(world, name)
+    gpd.GeoDataFrame({"n": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(world.folder / "c.gpkg")
+    jobs = []
+
+    def spoil(job):
+        jobs.append(job)
+        change = "update geo.tasks set receipt = jsonb_set(receipt, '{report,epsg}', '32631')"
+        world.rows(f"{change} where job_id = %s and task_key = 'a.tif'", job.job_id)
+        catalogue.gate(world.context, job)
+
+    with pytest.raises(GeoAssetsError, match="1 bad file") as caught:
+        world.ingest(before=spoil, on_error="fail")
+    assert caught.value.code == "BAD_FILES"
+    assert tuple(world.tasks(jobs[0])["a.tif"][:2]) == ("quarantined", "STAC_CONTRADICTS_ASSET")
+    assert world.items() == {}
+
+
 def test_a_cog_that_is_gone_or_shorter_than_it_was_made_is_not_published_and_the_others_are(world):
     for name in ("cut.tif", "empty.tif", "gone.tif", "good.tif"):
         raster(world, name)
@@ -377,3 +398,47 @@ def test_files_that_are_delivered_again_unchanged_lead_to_the_same_blobs_and_tou
     assert len(made) == 2
     assert all((world.folder.parent / cog.partition("/")[2]).is_file() for cog in made)
     assert world.rows("select blob from geo.loose_blobs where blob = any(%s)", made) == []
+
+
+#: Two sources of which the first 60 characters of their slugs and the first 32 bits of their hashes are the same.
+DEEP = "2026/survey-of-the-northern-territories/block-17/strip-0042/orthophotos"
+ALIKE = (f"{DEEP}/tile_0010264.tif", f"{DEEP}/tile_0075512.tif")
+
+
+@pytest.fixture
+def landing(world):
+    """The container for which `ALIKE` are alike."""
+    world.name = "landing"
+    world.folder = world.folder.with_name(world.name)
+    (world.folder / DEEP).mkdir(parents=True, exist_ok=True)  # another test's
+    for name, value in zip(ALIKE, (1, 2), strict=True):
+        raster(world, name, value)
+    return world
+
+
+def ids(world, collection):
+    query = "select content->'properties'->>'title', id from items where collection = %s"
+    return dict(world.rows(query, collection))
+
+
+def test_sources_in_a_deep_folder_have_an_id_each(landing):
+    assert len({former_item_id("default", "landing", name) for name in ALIKE}) == 1
+    _, report = landing.ingest(collection="deep")
+    assert (report.items, report.failed) == (2, 0)
+    found = ids(landing, "deep")
+    assert found.keys() == set(ALIKE)
+    assert found[ALIKE[0]].startswith("territories-block-17-strip-0042-orthophotos-tile-0010264-tif-")
+
+
+def test_a_published_source_keeps_its_id_and_shares_it_with_no_other(landing, monkeypatch):
+    with monkeypatch.context() as former:
+        former.setattr(catalogue, "item_id", former_item_id)
+        landing.ingest(collection="kept", include=[ALIKE[0]])
+    before = ids(landing, "kept")
+    (landing.folder / ALIKE[0]).unlink()
+    raster(landing, ALIKE[0], 3)
+    _, report = landing.ingest(collection="kept")
+    assert (report.items, report.failed) == (2, 0)
+    after = ids(landing, "kept")
+    assert after[ALIKE[0]] == before[ALIKE[0]]
+    assert after[ALIKE[1]] != before[ALIKE[0]]
