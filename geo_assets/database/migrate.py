@@ -175,7 +175,7 @@ def insist_on_release(settings: Settings) -> None:
 
 def redeploy(settings: Settings) -> list[str]:
     """Drop the ledger and the published tables, then migrate. Everything recorded is lost."""
-    with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn):
+    with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn), conn.transaction():
         conn.execute("drop schema if exists geo, vector, vector_staging, vector_versions, vector_waiting cascade")
         conn.execute("delete from public.geo_migrations")
     return migrate(settings)

@@ -25,6 +25,7 @@ from geo_assets.database.connections import connect
 from geo_assets.errors import ERRORS, GeoAssetsError, for_job
 from geo_assets.file_stages import FILE_STAGES, TABLES
 from geo_assets.ledger import collection_files, loose_tables
+from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.ledger.raster_collections import collections_of
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
@@ -391,7 +392,7 @@ class _Look:
                 {b.path: b.etag for page in container.list(asked.prefix) for b in page} if container.exists() else {}
             )
             for path, etag in there.items():
-                if is_taken(path, asked.include, asked.exclude) and known.get(path) != etag:
+                if is_taken(path, asked.include, asked.exclude) and stored_etag(known.get(path, "")) != etag:
                     yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
             sources = {(whole_folder(path) or path) for path in there} | _scenes(there, asked)
             for row in published:

@@ -19,6 +19,7 @@ import psycopg
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.file_stages import FILE_STAGES
+from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import PublishedSource
 from geo_assets.ledger.published import Published
@@ -155,8 +156,8 @@ def _came(container: Container, entry: PublishedSource) -> bool:
     if entry.is_folder:
         return any(container.list(key if key.endswith("=") else f"{key.rstrip('/')}/"))
     blob = container.head(key)
-    return (
-        blob is not None and blob.etag != entry.etag
+    return blob is not None and blob.etag != stored_etag(
+        entry.etag or ""
     )  # a zip that was listed, and holds something else now, has its listed etag
 
 

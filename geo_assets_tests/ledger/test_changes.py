@@ -4,6 +4,7 @@ import random
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 
@@ -29,6 +30,7 @@ from geo_assets.stac.pgstac import (
     refresh_collection,
 )
 from geo_assets_tests.stac.test_retries import item
+from geo_assets_tests.waiting import until
 
 FAR = 1000
 
@@ -313,6 +315,22 @@ def test_what_was_there_before_there_was_a_feed_is_what_it_begins_with(settings,
         ("create", "item", "a"),
         ("create", "item", "b"),
     ]
+
+
+def test_to_make_the_ledger_anew_is_done_or_not_done_wherever_it_is_killed(settings, databases):
+    anew = databases.make(settings.home)
+    with psycopg.connect(anew.dsn("migrator")) as other, ThreadPoolExecutor(1) as beside:
+        other.execute("lock table public.geo_migrations in access exclusive mode")
+        killed = beside.submit(redeploy, anew)
+        with psycopg.connect(anew.dsn("migrator"), autocommit=True) as watching:
+            waits = "select pid from pg_stat_activity where wait_event_type = 'Lock' and query ~ '^delete from public'"
+            pid = until(lambda: watching.execute(waits).fetchone())
+            watching.execute("select pg_terminate_backend(%s)", pid)
+        with pytest.raises(psycopg.OperationalError):
+            killed.result()
+    with psycopg.connect(anew.dsn("migrator")) as conn:
+        assert conn.execute("select to_regclass('geo.jobs')").fetchone() == ("geo.jobs",)
+    assert redeploy(anew)
 
 
 def test_a_cursor_from_before_the_ledger_was_made_anew_is_too_old_and_the_feed_goes_on(settings, databases):

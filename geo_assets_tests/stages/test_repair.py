@@ -10,9 +10,11 @@ import pytest
 from shapely.geometry import box
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.parameters import Job
+from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.reconcile import Class, reconcile
 from geo_assets.stages.repair import Repair, Repaired
+from geo_assets.submissions.boundary import handle
+from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.intake.test_lifecycle import age_lease, at_work
 from geo_assets_tests.stages.test_catalogue import World, raster, world  # noqa: F401 - the fixture
 
@@ -186,3 +188,20 @@ def test_a_run_that_goes_on_after_its_job_is_ended_in_dagster_or_it_is_said_why_
     assert (difference.kind, difference.owner.run_id) == (Class.RUN_STATE_DRIFT, run_id)
     done = repaired(world)
     assert "webserver" in done.left[0].said
+
+
+def test_a_file_that_was_rewritten_behind_its_etag_and_taken_again_is_no_difference(world):  # noqa: F811
+    file, other = raster(world, "a.tif", 1), raster(world, "b.tif", 2)
+    rewritten = other.read_bytes()
+    other.unlink()
+    world.ingest()
+    before = file.stat()
+    with file.open("r+b") as opened:
+        opened.write(rewritten)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    body = {"job_type": "ingest_container", "parameters": {"container": world.name, "verify_sources": True}}
+    assert handle(world.submitter, raw(body)).submitted.attempt == 2
+    asked = Job.of(validate_parameters(body["job_type"], body["parameters"]))
+    job, _ = world.work(asked, attempt=2)
+    assert world.tasks(job)["a.tif"][0] == "succeeded"
+    assert compared(world).differences == ()
