@@ -313,10 +313,12 @@ def give_up_rebuild(conn: psycopg.Connection[Any], job_id: str) -> None:
 
 def put_back(conn: psycopg.Connection[Any], table: str, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows of a receipt into a table of schema geo; those that are there stay. Columns that the table does not
-    have any more are left out, those that it has since take their defaults.
+    have any more are left out, those that it has since take their defaults. No row that is inserted until the
+    transaction ends is told to anybody, or counted as an event of now.
     """
     if not rows:
         return
+    conn.execute("select set_config('geo_assets.putting_back', 'on', true)")
     known = conn.execute(
         """select attname from pg_attribute where attrelid = to_regclass('geo.' || %s) and attnum > 0
               and not attisdropped and attidentity = ''""",

@@ -44,6 +44,22 @@ def test_the_lost_database_is_made_again_and_verifies(settings, submitter, empty
     assert (again.jobs, again.left_alone, again.items) == (0, 1, 0)
 
 
+def test_what_is_made_again_is_no_news(settings, submitter, empty):
+    job = Job(settings, submitter, "old")
+    job.publish("a")
+    job.end()
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+        died = "update geo.attempts set requested_by = 'janitor', attempt = 2 where job_id = %s"
+        conn.execute(died, (job.job_id,))
+    assert write_due(settings) == 1
+    lost = empty()
+    assert rebuild(lost, "default/cogs").jobs == 1
+    with psycopg.connect(lost.dsn("pipeline"), autocommit=True) as conn:
+        assert conn.execute("select kind from geo.alerts").fetchall() == []
+        assert conn.execute("select what, outcome from geo.tallies").fetchall() == []
+        assert conn.execute("select requested_by from geo.attempts").fetchall() == [("janitor",)]
+
+
 def test_of_two_jobs_that_published_one_item_the_later_has_it(settings, submitter, empty):
     first, second = Job(settings, submitter, "taken"), Job(settings, submitter, "taken", 1)
     first.publish("a", "one")
