@@ -15,12 +15,13 @@ from pathlib import Path
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.backup import RESTORING
 from geo_assets.local.postgresql import find_binaries
 from geo_assets.settings import Settings
 from geo_assets.text import one_line
 
-#: Tables that are being loaded are nobody's yet, and come and go.
-_NOT_DUMPED = ("--exclude-table=vector_staging.*",)
+#: Tables that are being loaded are nobody's yet, and come and go; that a restoration was interrupted is of its database.
+_NOT_DUMPED = ("--exclude-table=vector_staging.*", f"--exclude-schema={RESTORING}")
 
 #: A table that is dropped between the look at the catalogue and its lock ends pg_dump; so often it is called anew.
 _TRIES = 3

@@ -3,7 +3,8 @@
 Here: the order, what is refused, putting blobs in their places. Not here: the folder (`folder.py`), pg_restore
 (`postgresql.py`).
 
-Killed in the middle it is repeated: a blob that is there stays, the database is restored in one transaction. Runs that
+Killed in the middle it is repeated: a blob that is there stays, the database is restored in one transaction, and what
+comes after that is done if it was not. Runs that
 were at work at the moment of the backup are dead; the janitor finds them, and starts new attempts.
 """
 
@@ -13,6 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from geo_assets.backup import postgresql
 from geo_assets.backup.folder import Folder, Manifest, StoredBlob, hash_of
@@ -59,15 +63,20 @@ def restore(settings: Settings, source: Path, *, blobs: bool = True, log: Log, t
     log("checking the backup")
     manifest = folder.read()
     _insist_on_known(manifest)
-    _insist_on_rest(settings)
+    name = hash_of(folder.manifest)
+    with closing(connect(settings, "migrator", autocommit=True)) as conn:
+        is_restored = _insist_on_rest(settings, conn, name)
     postgresql.insist(settings)
     if blobs:
         log("blobs")
         _put_back(settings, folder, tell(manifest.blobs))
-    log("database")
-    with closing(connect(settings, "migrator")) as conn:
-        ledger.prepare(conn)
-    postgresql.restore(settings, folder.database)
+    if not is_restored:
+        log("database")
+        with closing(connect(settings, "migrator")) as conn, conn.transaction():
+            ledger.hold_still(conn)
+            _insist_on_rest(settings, conn, name)  # once more: the blobs may have taken hours
+            ledger.prepare(conn, name)
+        postgresql.restore(settings, folder.database)
     log("migrations")
     migrate(settings)
     with connect(settings, "migrator") as conn:
@@ -88,17 +97,19 @@ def _insist_on_known(manifest: Manifest) -> None:
         )
 
 
-def _insist_on_rest(settings: Settings) -> None:
-    """Raise unless the database holds nothing, and nothing is connected that works."""
-    with connect(settings, "migrator", autocommit=True) as conn:
-        if held := ledger.held(conn):
-            raise GeoAssetsError(
-                "DATABASE_NOT_EMPTY",
-                f"the database {settings.pg_database} at {settings.pg_host}:{settings.pg_port} holds"
-                f" {' and '.join(held)}",
-            )
-        if sessions := ledger.sessions(conn, settings.credentials("pipeline")[0]):
-            raise GeoAssetsError("STILL_CONNECTED", f"programs are connected that work: {', '.join(sessions)[:300]}")
+def _insist_on_rest(settings: Settings, conn: psycopg.Connection[Any], backup: str) -> bool:
+    """Raise unless the database holds nothing, and nothing is connected that works; whether it was restored from this
+    backup, by a restoration that was killed before it was complete.
+    """
+    if sessions := ledger.sessions(conn, settings.credentials("pipeline")[0]):
+        raise GeoAssetsError("STILL_CONNECTED", f"programs are connected that work: {', '.join(sessions)[:300]}")
+    held = ledger.held(conn)
+    if held and ledger.unfinished(conn) != backup:
+        raise GeoAssetsError(
+            "DATABASE_NOT_EMPTY",
+            f"the database {settings.pg_database} at {settings.pg_host}:{settings.pg_port} holds {' and '.join(held)}",
+        )
+    return bool(held)
 
 
 def _put_back(settings: Settings, folder: Folder, tell: Tell) -> None:

@@ -20,6 +20,9 @@ _SHARED = ("geo", "vector", "vector_staging", "vector_versions", "vector_waiting
 #: All that is ours in a database, beside extensions.
 _SCHEMAS = (*_SHARED, "dagster", "pgstac")
 
+#: A schema without anything in it, which is there until a restoration is complete; its comment names the backup.
+RESTORING = "geo_restoring"
+
 #: What a person would miss.
 _HOLDS = {"geo.jobs": "jobs", "geo.messages": "messages", "pgstac.items": "items"}
 
@@ -65,6 +68,19 @@ def held(conn: psycopg.Connection[Any]) -> list[str]:
     return [*found, *(["tables"] if tables else [])]
 
 
+def unfinished(conn: psycopg.Connection[Any]) -> str | None:
+    """The backup, as `prepare` was told it, whose restoration began and did not end; None if there is none."""
+    ((said,),) = conn.execute("select obj_description(to_regnamespace(%s), 'pg_namespace')", (RESTORING,)).fetchall()
+    return None if said is None else str(said)
+
+
+def hold_still(conn: psycopg.Connection[Any]) -> None:
+    """Let nobody add to what a database holds until this transaction ends."""
+    for table in _HOLDS:
+        if _is_there(conn, table):
+            conn.execute(sql.SQL("lock table {} in access exclusive mode").format(sql.SQL(table)))
+
+
 def sessions(conn: psycopg.Connection[Any], role: str) -> list[str]:
     """The programs that are connected to the database with a role, by their names."""
     rows = conn.execute(
@@ -75,13 +91,13 @@ def sessions(conn: psycopg.Connection[Any], role: str) -> list[str]:
     return [name for (name,) in rows.fetchall()]
 
 
-def prepare(conn: psycopg.Connection[Any]) -> None:
-    """Drop all that is ours, so that it can be restored. The schemas in which objects are the pipeline's are made
-    already: it becomes the owner of each object before it has its rights again, and an owner must have had that of
-    creating some.
+def prepare(conn: psycopg.Connection[Any], backup: str) -> None:
+    """Drop all that is ours, so that it can be restored, and note of which backup. The schemas in which objects are the
+    pipeline's are made already: it becomes the owner of each object before it has its rights again, and an owner must
+    have had that of creating some.
     """
     with conn.transaction():
-        names = sql.SQL(", ").join(map(sql.Identifier, _SCHEMAS))
+        names = sql.SQL(", ").join(map(sql.Identifier, (*_SCHEMAS, RESTORING)))
         conn.execute(sql.SQL("drop schema if exists {} cascade").format(names))
         conn.execute("drop table if exists public.geo_migrations")
         conn.execute("drop function if exists public.pgstac_admin_owns()")  # pgstac's own migration leaves it there
@@ -89,13 +105,16 @@ def prepare(conn: psycopg.Connection[Any]) -> None:
             conn.execute(sql.SQL("create schema {}").format(name))
         shared = sql.SQL(", ").join(map(sql.Identifier, (*_SHARED, "public")))
         conn.execute(sql.SQL("grant create on schema {} to geo_pipeline").format(shared))
+        mark = sql.Identifier(RESTORING)
+        conn.execute(sql.SQL("create schema {0}; comment on schema {0} is {1}").format(mark, sql.Literal(backup)))
 
 
 def complete(conn: psycopg.Connection[Any]) -> None:
     """Take back what `prepare` granted beyond what was restored, and give the feed of changes a new name: a mirror that
-    has seen more than was restored must copy all anew.
+    has seen more than was restored must copy all anew. That ends a restoration.
     """
     with conn.transaction():
+        conn.execute(sql.SQL("drop schema {}").format(sql.Identifier(RESTORING)))
         conn.execute("revoke create on schema geo from geo_pipeline")
         conn.execute("update geo.change_feed set feed = default")
 

@@ -10,15 +10,18 @@ import psycopg
 import pytest
 
 from geo_assets.backup import postgresql
+from geo_assets.backup import restore as module
 from geo_assets.backup.backup import back_up
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import backup as ledger
 from geo_assets.ledger.changes import NOW
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.stages.orphans import sweep_blobs
+from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.conftest import Cli
 from geo_assets_tests.databases import environment
+from geo_assets_tests.intake.messages import hello, raw
 from geo_assets_tests.receipts.builders import Job, green, state
 
 
@@ -116,6 +119,49 @@ def test_a_mirror_of_what_was_restored_copies_all_anew(settings, job, backup, el
         with Ledger(each) as opened:
             cursors.append(opened.changes.since(NOW, limit=1)[1])
     assert cursors[0].partition("-")[0] != cursors[1].partition("-")[0]
+
+
+def restored(settings, backup, **options):
+    return module.restore(settings, backup, log=print, tell=lambda _: lambda *_: None, **options)
+
+
+def test_a_job_that_comes_while_blobs_are_put_back_is_not_destroyed(job, backup, elsewhere, monkeypatch):
+    put_back = module._put_back
+
+    def slowly(*given):
+        put_back(*given)
+        with Submitter(elsewhere, launches=False) as submitter:  # whoever started the stack too early
+            assert handle(submitter, raw(hello())).submitted
+
+    monkeypatch.setattr(module, "_put_back", slowly)
+    with pytest.raises(GeoAssetsError) as refused:
+        restored(elsewhere, backup)
+    assert refused.value.code == "DATABASE_NOT_EMPTY"
+    with psycopg.connect(elsewhere.dsn("pipeline")) as conn:
+        assert conn.execute("select job_type from geo.jobs").fetchall() == [("hello_world",)]
+
+
+def test_a_restoration_that_was_killed_before_its_end_is_completed_by_another_of_the_same_backup(
+    settings, job, backup, elsewhere, tmp_path
+):
+    with pytest.MonkeyPatch.context() as killed:
+        killed.setattr(ledger, "complete", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            restored(elsewhere, backup, blobs=False)
+    other = shutil.copytree(backup, tmp_path / "tuesday")
+    manifest = json.loads((other / "backup.json").read_text())
+    (other / "backup.json").write_text(json.dumps({**manifest, "made_at": "2026-01-01"}))
+    assert error(run(elsewhere, "restore", str(other), "--json")) == "DATABASE_NOT_EMPTY"
+    assert run(elsewhere, "restore", str(backup), "--no-blobs").returncode == 0
+    assert state(elsewhere) == state(settings)
+    cursors = []
+    for each in (settings, elsewhere):
+        with Ledger(each) as opened:
+            cursors.append(opened.changes.since(NOW, limit=1)[1].partition("-")[0])
+    assert cursors[0] != cursors[1]
+    with psycopg.connect(elsewhere.dsn("migrator")) as conn:
+        assert conn.execute("select has_schema_privilege('geo_pipeline', 'geo', 'create')").fetchone() == (False,)
+    assert error(run(elsewhere, "restore", str(backup), "--json")) == "DATABASE_NOT_EMPTY"
 
 
 def test_nothing_is_deleted_while_a_backup_copies(settings, job):
