@@ -28,7 +28,7 @@ from geo_assets.database.migrate import PGSTAC_VERSION, insist_on_release, migra
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import backup as ledger
 from geo_assets.settings import Settings
-from geo_assets.storage.blobs import Blob, BlobRef
+from geo_assets.storage.blobs import Blob, BlobRef, blob_path
 from geo_assets.storage.containers import Container, open_container
 from geo_assets.text import batched, one_line
 
@@ -82,8 +82,9 @@ def back_up(
         database_sha256=hash_of(folder.database),
         index_sha256=hash_of(folder.index),
         containers=tuple(places),
-        blobs=sum(number for number, _ in copied),
-        blob_bytes=sum(size for _, size in copied),
+        blobs=sum(number for number, _, _ in copied),
+        blob_bytes=sum(size for _, size, _ in copied),
+        left_out=sum(odd for _, _, odd in copied),
         jobs_at_work=at_work,
     )
     _write_last(folder.manifest, manifest.model_dump_json(indent=2))
@@ -116,8 +117,8 @@ def _outputs(settings: Settings) -> set[str]:
 
 def _copy_all(
     settings: Settings, folder: Folder, places: Iterable[str], log: Log, tell: Tell
-) -> Iterator[tuple[int, int]]:
-    """Copy the blobs of containers; yields how many, and their bytes."""
+) -> Iterator[tuple[int, int, int]]:
+    """Copy the blobs of containers; yields how many, their bytes, and how many have a name that no store takes."""
     numbers = count()
     with folder.index.open("w", encoding="utf-8") as index, ThreadPoolExecutor(_COPIES) as threads:
         for place in places:
@@ -127,27 +128,35 @@ def _copy_all(
                 continue
             log(place)
 
-            def copy(blob: Blob, container: Container = container) -> StoredBlob | None:
+            def copy(blob: Blob, container: Container = container) -> StoredBlob | GeoAssetsError | None:
                 return _copy(folder, container, blob, next(numbers))
 
             pages = container.list(exact=True, whole_names=True)
             for batch in batched((blob for page in pages for blob in page), _BATCH):
-                done = [stored for stored in threads.map(copy, batch) if stored]
+                results = list(threads.map(copy, batch))
+                done = [stored for stored in results if isinstance(stored, StoredBlob)]
+                odd = [error for error in results if isinstance(error, GeoAssetsError)]
+                for error in odd:
+                    log(f"left out: {error.message}")
                 index.writelines(f"{stored.model_dump_json()}\n" for stored in done)
                 size = sum(stored.size for stored in done)
                 tell(len(done), size)
-                yield len(done), size
+                yield len(done), size, len(odd)
 
 
-def _copy(folder: Folder, container: Container, blob: Blob, number: int) -> StoredBlob | None:
-    """Copy one blob; None if it is gone: one that a row names is not deleted now."""
+def _copy(folder: Folder, container: Container, blob: Blob, number: int) -> StoredBlob | GeoAssetsError | None:
+    """Copy one blob; None if it is gone: one that a row names is not deleted now. The error if no store takes its name,
+    as it may be of a file in a directory that somebody put there.
+    """
     part = folder.path / "blobs" / f"{number}.part"
     try:
-        digest = container.download(blob.path, part)
+        digest = container.download(blob_path(blob.path), part)
     except GeoAssetsError as error:
         part.unlink(missing_ok=True)
         if error.code == "SOURCE_GONE":
             return None
+        if error.code == "UNSAFE_PATH":
+            return error
         raise
     file = folder.file_of(digest)
     file.parent.mkdir(exist_ok=True)

@@ -48,6 +48,7 @@ class Manifest(BaseModel):
     containers: tuple[str, ...]  # that were copied
     blobs: int
     blob_bytes: int
+    left_out: int = 0  # files of directories whose names no store takes
     jobs_at_work: int
 
 

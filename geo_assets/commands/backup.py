@@ -60,6 +60,8 @@ def backup(
         markup=False,
         soft_wrap=True,
     )
+    if made.left_out:
+        out.print(f"left out: {how_many(made.left_out, 'file')} with a name that no store takes, see above")
     out.print(f"to restore it, in an empty home: {program()} restore {folder.absolute()}", markup=False, soft_wrap=True)
 
 

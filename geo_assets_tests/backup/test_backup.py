@@ -176,6 +176,21 @@ def test_nothing_is_deleted_while_a_backup_copies(settings, job):
     assert not blob.exists()
 
 
+def test_files_whose_names_no_store_takes_are_left_out_and_named_and_the_others_are_copied(settings, job, tmp_path):
+    folder = settings.home / "containers" / "odd"
+    folder.mkdir(parents=True)
+    for name in ("a\nb.tif", "x#1", "\udcff.tif", "plain.tif"):  # \udcff: the byte 255
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (1, 1))
+    done = run(settings, "backup", str(tmp_path / "b"), "--container", "default/odd", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    lines = map(json.loads, (tmp_path / "b" / "blobs.jsonl").read_text().splitlines())
+    copied = [line["path"] for line in lines if line["container"] == "default/odd"]
+    assert copied == ["plain.tif"]
+    assert told["left_out"] == done.stderr.count("left out: ") == 3
+
+
 def test_a_folder_with_something_in_it_is_no_place_for_a_backup(settings, job, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     assert error(run(settings, "backup", str(tmp_path), "--json")) == "FOLDER_NOT_EMPTY"
