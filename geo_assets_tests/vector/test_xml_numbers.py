@@ -1,9 +1,13 @@
 """GML, KML and GPX: no coordinate is invented where none is written, and every lost feature is reported."""
 
 import re
+import time
 import tracemalloc
+from contextlib import suppress
 
+import geopandas as gpd
 import pytest
+from shapely import LineString
 
 from geo_assets.errors import GeoAssetsError
 
@@ -264,3 +268,97 @@ def test_of_a_kml_that_is_copied_only_a_part_is_held(tmp_path, look):
     finally:
         tracemalloc.stop()
     assert held < path.stat().st_size
+
+
+def test_a_gml_of_lines_with_heights_and_without_is_read_as_it_is_written(tmp_path, load, db):
+    path = tmp_path / "a.gml"
+    lines = [LineString([(10, 50, 1), (11, 51, 1)]), LineString([(10, 50), (11, 51), (12, 52)])]
+    gpd.GeoDataFrame({"n": [0, 1]}, geometry=lines, crs=4326).to_file(path, driver="GML", engine="pyogrio")
+    assert 'srsDimension="3"' in path.read_text()  # of the whole, which GDAL would take for that of each line
+    loaded = load(path, "gml_mixed")
+    assert db.rows("select st_astext(geom) from {t} order by n", t=loaded.table) == [
+        ("MULTILINESTRING Z ((10 50 1,11 51 1))",),
+        ("MULTILINESTRING Z ((10 50 0,11 51 0,12 52 0))",),
+    ]
+
+
+NESTED = WFS % "<wfs:member><wfs:FeatureCollection>%s</wfs:FeatureCollection></wfs:member>"
+
+
+def test_what_is_checked_of_a_gml_is_checked_in_a_collection_of_collections_too(tmp_path, look):
+    path = tmp_path / "a.gml"
+    broken = HERE.replace("0 0 1 1", "0 0 1")
+    path.write_text(NESTED % "".join(ROAD % (i, f"<ex:geom>{text}</ex:geom>") for i, text in enumerate([HERE, HERE])))
+    assert look(path).layers[0].feature_count == 2
+    path.write_text(NESTED % "".join(ROAD % (i, f"<ex:geom>{text}</ex:geom>") for i, text in enumerate([HERE, CURVES])))
+    linked = {"a geometry of which a part is a link, which is not followed": 1}
+    assert look(path).layers[0].rejected_by_reason == linked
+    path.write_text(
+        NESTED % "".join(ROAD % (i, f"<ex:geom>{text}</ex:geom>") for i, text in enumerate([HERE, broken, HERE]))
+    )
+    with pytest.raises(GeoAssetsError, match="1 of 3 features"):
+        look(path)
+
+
+LABEL = '<gml:Point srsName="EPSG:25832"><gml:pos>5 5</gml:pos></gml:Point>'
+MARK = "<Placemark><name>%s</name>%s<Point><coordinates>1,2</coordinates></Point></Placemark>"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        (
+            "a.gml",
+            WFS % (ROAD % (1, f"<ex:geom>{HERE}</ex:geom><ex:label>{LABEL}</ex:label>")),
+            "layer 'road' of a.gml",
+        ),
+        ("a.kml", KML % MARK % ("n", "<LineString><coordinates>1,2 3,4</coordinates></LineString>"), "a.kml"),
+    ],
+)
+def test_a_second_geometry_of_a_feature_is_named(tmp_path, look, name, text, where):
+    path = tmp_path / name
+    path.write_text(text)
+    said = f"1 feature of {where} has several geometries, of which only the last is read"
+    assert said in look(path).layers[0].warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        (f"<Document>{MARK % ('a', '')}</Document><Document>{MARK % ('b', '')}</Document>", 1),
+        (MARK % ("a", "") + MARK % ("b", "") + MARK % ("c", ""), 2),
+        (f"<Document>{MARK % ('a', '')}<group>{MARK % ('b', '')}</group></Document>", 1),
+    ],
+)
+def test_placemarks_that_gdal_would_leave_out_are_refused(tmp_path, look, text, lost):
+    path = tmp_path / "a.kml"
+    path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2">{text}</kml>')
+    with pytest.raises(GeoAssetsError, match=f"{lost} placemark") as caught:
+        look(path)
+    assert caught.value.code == "UNREADABLE"
+
+
+@pytest.mark.parametrize(("names", "said"), [(("L", "l"), "l"), (("name",), "name"), (("Description",), "Description")])
+def test_a_value_of_a_kml_that_overwrites_another_is_named(tmp_path, look, names, said):
+    path = tmp_path / "a.kml"
+    path.write_text(KML % MARK % ("n", f"<ExtendedData>{''.join(OTHER % name for name in names)}</ExtendedData>"))
+    assert f"a.kml has values that become no column: {said}" in look(path).warnings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<NetworkLink><Link><href>{' ' * 5000}<!-- --></href></Link></NetworkLink>",
+        "<NetworkLink/>" * 8000,
+        "<NetworkLink" * 8000,
+        f"<Placemark><TimeStamp><when>{'T' * 100_000}</when></TimeStamp></Placemark>",
+    ],
+    ids=["blanks", "links", "no links", "times"],
+)
+def test_no_text_of_a_kml_takes_long(tmp_path, look, text):
+    path = tmp_path / "a.kml"
+    path.write_text(KML % (text + MARK % ("n", "")))
+    began = time.process_time()
+    with suppress(GeoAssetsError):
+        look(path)
+    assert time.process_time() - began < 2

@@ -15,7 +15,7 @@ PATCH = "a surface with a patch that cannot be read"
 #: Faults of geometries that GDAL reads in part.
 IN_PART = frozenset({LINKED, PATCH})
 
-_NAMESPACE = "http://www.opengis.net/gml"
+NAMESPACE = "http://www.opengis.net/gml"
 _HREF = "http://www.w3.org/1999/xlink href"
 
 #: Elements of which GDAL makes no geometry, or only of some.
@@ -27,7 +27,16 @@ _UNKNOWN = frozenset({
 })  # fmt: skip
 _PATCHES = frozenset({"BSplineSurface", "Cone", "Cylinder", "Sphere"})
 
-_SUSPECTS = _UNKNOWN | _PATCHES
+#: Elements that may be at fault.
+SUSPECTS = _UNKNOWN | _PATCHES
+
+#: Elements that are a geometry, whatever GDAL makes of them.
+GEOMETRIES = _UNKNOWN | {
+    "CompositeCurve", "CompositeSurface", "Curve", "GeometryCollection", "LineString", "LinearRing", "MultiCurve",
+    "MultiGeometry", "MultiLineString", "MultiPoint", "MultiPolygon", "MultiSurface", "OrientableCurve", "Point",
+    "Polygon", "PolyhedralSurface", "Solid", "Surface", "Tin", "TriangulatedSurface",
+} - {"Box", "Edge", "Envelope", "EnvelopeWithTimePeriod", "Face", "Node", "TopoComplex", "TopoPoint", "TopoSolid",
+     "TopoVolume"}  # fmt: skip
 
 _KINDS = ("curve", "geometry", "lineString", "point", "polygon", "solid", "surface")
 
@@ -41,7 +50,7 @@ _PARTS = frozenset({
 
 def may_be_at_fault(local: str, attributes: Mapping[str, str]) -> bool:
     """Whether `fault_of` may say something of an element, by its name without namespace."""
-    return local in _SUSPECTS or _HREF in attributes
+    return local in SUSPECTS or _HREF in attributes
 
 
 def fault_of(tags: Sequence[str], attributes: Mapping[str, str]) -> str | None:
@@ -51,14 +60,14 @@ def fault_of(tags: Sequence[str], attributes: Mapping[str, str]) -> str | None:
         tags: the element, and before it those that it is in, from the feature on; each with its namespace.
         attributes: the element's.
     """
-    if not tags[-1].startswith(_NAMESPACE):
+    if not tags[-1].startswith(NAMESPACE):
         return None
     local, parent = _local(tags[-1]), tags[-2]
     if local in _PATCHES:
         return PATCH
     if local in _UNKNOWN and not any(_local(tag) == "boundedBy" for tag in tags):
         return _unknown(local)
-    if _HREF in attributes and local in _PARTS and parent.startswith(_NAMESPACE) and _is_geometry(_local(parent)):
+    if _HREF in attributes and local in _PARTS and parent.startswith(NAMESPACE) and _is_geometry(_local(parent)):
         return LINKED
     return None
 

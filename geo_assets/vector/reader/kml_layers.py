@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from geo_assets.vector.reader.edits import copy_up_to
 
 #: Elements of which GDAL makes layers.
 CONTAINERS = frozenset({"Document", "Folder"})
@@ -21,9 +22,6 @@ _END_TAG = re.compile(rb"</(?:[^\s/>:]+:)?Placemark\s*>")
 
 #: Most bytes of a tag up to the end of its name.
 LONGEST_TAG = 1024
-
-#: Copied at a time.
-_PIECE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -84,9 +82,3 @@ def copy_of_layers(path: Path, to: Path, rows: Rows) -> None:
             end_tag = _END_TAG.match(source.read(LONGEST_TAG))  # <Placemark/> has none
             source.seek(row.end + (end_tag.end() if end_tag else 0))
         shutil.copyfileobj(source, copy)
-
-
-def copy_up_to(source: BinaryIO, copy: BinaryIO, end: int) -> None:
-    """Copy what comes before a place."""
-    while (length := min(end - source.tell(), _PIECE)) > 0:
-        copy.write(source.read(length))

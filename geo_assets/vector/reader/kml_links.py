@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.unpacking import listed
 
-#: How a KML refers to another file of its archive.
-_HREF = re.compile(rb"<(?:\w+:)?href>\s*(?:<!\[CDATA\[)?\s*([^<\]]+?)\s*(?:\]\]>)?\s*</(?:\w+:)?href>")
-_NETWORK_LINK = re.compile(rb"<(?:\w+:)?NetworkLink\b.*?</(?:\w+:)?NetworkLink>", re.DOTALL)
+#: What a KML refers to another file of its archive with.
+_TAG = re.compile(rb"<(/?)(?:\w+:)?(NetworkLink|href)\b[^<>]*>")
+_CDATA = b"<![CDATA[", b"]]>"
 _MOST_LINKED_BYTES = 64 * 1024**2
 
 
@@ -41,4 +41,21 @@ def links_of(document: Path) -> list[str]:
         text = file.read(_MOST_LINKED_BYTES)
     if b"NetworkLink" not in text:  # which is soon seen
         return []
-    return [href.decode("utf-8", "replace") for link in _NETWORK_LINK.findall(text) for href in _HREF.findall(link)]
+    found, inside, begin = [], False, None
+    for tag in _TAG.finditer(text):
+        ends, local = bool(tag[1]), tag[2]
+        if local == b"NetworkLink":
+            inside, begin = not ends and not tag[0].endswith(b"/>"), None
+        elif ends and begin is not None:
+            found.append(_plain(text[begin : tag.start()]))
+            begin = None
+        elif inside and not ends:
+            begin = tag.end()
+    return [href for href in found if href]
+
+
+def _plain(text: bytes) -> str:
+    """The text of an element without elements in it; empty where it has some."""
+    begin, end = _CDATA
+    href = text.strip().removeprefix(begin).removesuffix(end).strip()
+    return "" if b"<" in href else href.decode("utf-8", "replace")

@@ -8,7 +8,6 @@ over the text (`xml_numbers.py`), making values of the text (`declared.py`).
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from typing import BinaryIO
 from xml.parsers import expat
 
 from geo_assets.vector.reader.declared import widest
-from geo_assets.vector.reader.kml_layers import CONTAINERS, LONGEST_TAG, Rows, copy_up_to
+from geo_assets.vector.reader.edits import attribute_at, copy_edited
+from geo_assets.vector.reader.kml_layers import CONTAINERS, LONGEST_TAG, Rows
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
 #: Elements whose text is a time.
@@ -34,19 +34,30 @@ _BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
 #: Elements of a placemark of which GDAL makes no column.
 UNREAD = frozenset({"AddressDetails", "address", "phoneNumber"})
 
-#: Elements that `KmlLook.start` takes, beside those in a container, and `KmlLook.end`; to be asked for all others takes
-#: longer than to parse them.
-STARTS = UNREAD | CONTAINERS | {"LinearRing", "SimpleField", "Data"}
+#: Elements whose children `KmlLook.start` takes.
+PARENTS = CONTAINERS | {"Placemark", "kml"}
+
+#: Other elements that it takes, and those that `KmlLook.end` takes; to be asked for all takes longer than to parse them.
+STARTS = UNREAD | CONTAINERS | {"LinearRing", "SimpleField", "Data", "Placemark"}
 ENDS = TIMES | CONTAINERS | {"LinearRing", "Placemark"}
 
-_ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"']+)\s*=\s*("[^"]*"|'[^']*')""")
-_NAME = re.compile(rb"<[^\s/>]+")
 _RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")
 _ZONE = re.compile(r"T.*(Z|[-+]\d\d:\d\d)\s*$")
 _YEAR = re.compile(rb"(?<!\d)\d{4}(?=\s*$)")
 
-#: Most bytes of one declaration, and before the end of a year.
-_LONGEST, _LONGEST_YEAR = 65_536, 64
+#: Most bytes before the end of a year.
+_LONGEST_YEAR = 64
+
+#: Most characters of a time: more are none, and a pattern would take long for them.
+_LONGEST_TIME = 64
+
+#: Elements of which a KML has one at its root, others that a placemark has one of, and columns that a value without a
+#: declaration overwrites.
+_ROOTS = CONTAINERS | {"Placemark", "GroundOverlay", "ScreenOverlay", "PhotoOverlay", "NetworkLink", "Tour"}
+_GEOMETRIES = frozenset(
+    {"Point", "LineString", "LinearRing", "Polygon", "MultiGeometry", "Model", "Track", "MultiTrack"}
+)
+_OVERWRITTEN = frozenset({"name", "description"})
 
 #: Names of values without a declaration that are kept: columns beyond it would be refused.
 _MOST_NAMES = 2000
@@ -61,7 +72,7 @@ class SimpleField:
     offset: int  # of its element in the file, in bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KmlText:
     """What the text of a KML says that GDAL does not; offsets are in bytes of the file."""
 
@@ -71,6 +82,8 @@ class KmlText:
     zones: set[bool] = field(default_factory=set)  # whether its other times say their zone
     untyped: dict[str, None] = field(default_factory=dict)  # names of values that no schema declares: these are text
     unread: set[str] = field(default_factory=set)  # which of `UNREAD` it has
+    lost: int = 0  # features where GDAL reads none
+    several: int = 0  # features with more than one geometry
     rows: Rows = field(default_factory=Rows)  # of features
 
     @property
@@ -98,6 +111,9 @@ class KmlLook:
     def __init__(self, parser: expat.XMLParserType) -> None:
         self.seen = KmlText()
         self._parser = parser
+        self._marks = 0  # features of this root
+        self._geometries = 0  # of this feature
+        self._data: set[str] = set()  # names of its values without a declaration
 
     def start(self, path: Sequence[str], attributes: Mapping[str, str]) -> None:
         """An element of `STARTS` begins, or one in a container.
@@ -107,19 +123,43 @@ class KmlLook:
             attributes: its own.
         """
         local, parent = path[-1], path[-2] if len(path) > 1 else ""
+        if parent == "kml" and local in _ROOTS:  # of several roots GDAL reads the last
+            self.seen.lost, self._marks = self.seen.lost + self._marks, 0
+        if parent == "Placemark" and local in _GEOMETRIES:
+            self._geometries += 1
+            self.seen.several += self._geometries == 2
         if _is_line(local, parent):
             self.seen.rings.append(self._parser.CurrentByteIndex)
         elif (local, parent) == ("SimpleField", "Schema"):
             here = self._parser.CurrentByteIndex
             self.seen.fields.append(SimpleField(attributes.get("name", ""), attributes.get("type", ""), here))
-        elif (local, parent) == ("Data", "ExtendedData") and len(self.seen.untyped) < _MOST_NAMES:
-            self.seen.untyped[attributes.get("name", "")] = None
+        elif (local, parent) == ("Data", "ExtendedData"):
+            self._value(attributes.get("name", ""))
         elif local in UNREAD and parent == "Placemark":
             self.seen.unread.add(local)
-        elif parent in CONTAINERS and local == "Placemark":
-            self.seen.rows.start(self._parser.CurrentByteIndex)
+        elif local == "Placemark":
+            self._placemark(path)
         elif parent in CONTAINERS or local in CONTAINERS:
             self.seen.rows.interrupt()
+
+    def _placemark(self, path: Sequence[str]) -> None:
+        self._geometries = 0
+        self._data.clear()
+        if path[-2] in CONTAINERS:
+            self.seen.rows.start(self._parser.CurrentByteIndex)
+        if PARENTS.issuperset(path):
+            self._marks += 1
+        elif "Update" not in path:  # that of a link changes what was loaded by it
+            self.seen.lost += 1
+
+    def _value(self, name: str) -> None:
+        """One without a declaration; GDAL tells names apart without regard to case, and the last overwrites others."""
+        folded = name.casefold()
+        if folded in self._data or folded in _OVERWRITTEN:
+            self.seen.unread.add(name)
+        self._data.add(folded)
+        if len(self.seen.untyped) < _MOST_NAMES:
+            self.seen.untyped[name] = None
 
     def end(self, path: Sequence[str], text: str | None) -> None:
         """An element of `ENDS` ends.
@@ -137,8 +177,8 @@ class KmlLook:
             self.seen.rows.end(self._parser.CurrentByteIndex)
         elif text is not None and len(text.strip()) == len("2024") and text.strip().isdigit():
             self.seen.years.append(self._parser.CurrentByteIndex)
-        elif text is not None:
-            self.seen.zones.add(_ZONE.search(text) is not None)
+        elif text is not None and len(text.strip()) <= _LONGEST_TIME:
+            self.seen.zones.add(_ZONE.search(text.strip()) is not None)
 
 
 def _is_line(local: str, parent: str) -> bool:
@@ -178,26 +218,14 @@ def copy_for_gdal(path: Path, to: Path, text: KmlText) -> None:
         text: of the KML.
     """
     with path.open("rb") as source:
-        edits = sorted(_edits(source, text))
-        source.seek(0)
-        with to.open("wb") as copy:
-            for begin, end, instead in edits:
-                copy_up_to(source, copy, begin)
-                copy.write(instead)
-                source.seek(end)
-            shutil.copyfileobj(source, copy)
+        copy_edited(source, to, sorted(_edits(source, text)))
 
 
 def _edits(source: BinaryIO, text: KmlText) -> Iterator[tuple[int, int, bytes]]:
     """Yield what is replaced: where it begins, where it ends, by what."""
-    for declared in (each for each in text.fields if each.kind):
-        source.seek(declared.offset)
-        head = source.read(_LONGEST)
-        match = _NAME.match(head)
-        while match and (match := _ATTRIBUTE.match(head, match.end())):
-            if match[1] == b"type":
-                yield declared.offset + match.start(), declared.offset + match.end(), b""
-                break
+    for declared in text.fields:
+        if declared.kind and (place := attribute_at(source, declared.offset, b"type")):
+            yield *place, b""
     for offset in text.rings:
         source.seek(offset)
         if match := _RING.match(source.read(LONGEST_TAG)):

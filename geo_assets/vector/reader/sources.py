@@ -21,6 +21,7 @@ from geo_assets.storage.sources import whole_folder
 from geo_assets.text import how_many
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
+from geo_assets.vector.reader import gml_text
 from geo_assets.vector.reader.batches import beside
 from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, check_file, parts_of
 from geo_assets.vector.reader.dbf import Dbf
@@ -190,11 +191,12 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         counted, _ = beside_gdal(partial(check_parts, own, name), partial(read_ahead, own, folder, kind))
     else:
         counted = check_parts(own, name)
-    features = seen.features if counted is None else {"": counted}
+    features = seen.gml.features if counted is None else {"": counted}
     encoding, notes = (
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
     declared = header.declared() if header else seen.kml.declared_types()
+    notes += _several(seen, name)
     return Dataset(
         own,
         kind,
@@ -207,7 +209,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         options,
         features,
         declared,
-        seen.unread,
+        seen.gml.unread,
         seen.named,
         listing,
     )
@@ -236,6 +238,17 @@ def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
     if kind is Format.GEOJSON and _JSON_FG in head_of(path):
         notes.append(f"{name} is JSON-FG, of which only what GeoJSON has is read: no `place`, `time` or `coordRefSys`")
     return tuple(notes)
+
+
+def _several(seen: Seen, name: str) -> tuple[str, ...]:
+    """Return notes about features with several geometries."""
+    of_layers = {f"layer {layer!r} of {name}": count for layer, count in seen.gml.several.items() if count}
+    found = {**of_layers, **({name: seen.kml.several} if seen.kml.several else {})}
+    return tuple(
+        f"{how_many(count, 'feature')} of {where} {'has' if count == 1 else 'have'} several geometries, of which only the"
+        " last is read"
+        for where, count in found.items()
+    )
 
 
 def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[str, tuple[str, ...]]:
@@ -269,13 +282,17 @@ def _looked_at(path: Path, kind: Format, own: Path, name: str, folder: Path) -> 
     """
     if kind is not Format.KML:
         _link(path, own)
-        return beside_gdal(partial(check_numbers, path, name), partial(_layers_of, own, kind, folder))
+        seen, listing = beside_gdal(partial(check_numbers, path, name), partial(_layers_of, own, kind, folder))
+        if not seen.gml.wants_a_copy:
+            return seen, listing
+        _forget(own, folder)
+        gml_text.copy_for_gdal(path, own, seen.gml)
+        return seen, None
     expected = first_declared(path)
     _placed(path, own, expected)
     seen, _ = beside_gdal(partial(check_numbers, path, name), partial(read_ahead, own, folder, kind))
     if seen.kml.changes != expected.changes:
-        own.unlink()
-        rmtree(beside(folder, 0), ignore_errors=True)
+        _forget(own, folder)
         _placed(path, own, seen.kml)
     return seen, _layers_of_kml(path, own, seen.kml)
 
@@ -286,6 +303,13 @@ def _layers_of(own: Path, kind: Format, folder: Path) -> Listing:
         with suppress(Exception):
             read_ahead(own, folder, kind)
     return layers_of(own, kind)
+
+
+def _forget(own: Path, folder: Path) -> None:
+    """Remove a text, and what GDAL made of it, which was not what it should have read."""
+    for file in own.parent.glob(f"{own.stem}.*"):
+        file.unlink()
+    rmtree(beside(folder, 0), ignore_errors=True)
 
 
 def _placed(kml: Path, own: Path, text: KmlText) -> None:

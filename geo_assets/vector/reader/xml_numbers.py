@@ -2,22 +2,21 @@
 
 Here: one pass by expat, for faults that GDAL ignores: it reads 0 where a coordinate is not a number, skips a waypoint
 that lacks one, ends a layer of GML at the first geometry that it cannot read, and passes over some values of KML and
-GPX. Not here: what is special to KML (`kml_schemas.py`), reading features (`ogr.py`).
+GPX. Not here: what is special to KML (`kml_schemas.py`) and GML (`gml_text.py`), reading features (`ogr.py`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
-from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of, may_be_at_fault
-from geo_assets.vector.reader.kml_layers import CONTAINERS
-from geo_assets.vector.reader.kml_schemas import ENDS, STARTS, TIMES, KmlLook, KmlText
+from geo_assets.text import how_many
+from geo_assets.vector.reader.gml_text import GmlLook, GmlText
+from geo_assets.vector.reader.kml_schemas import ENDS, PARENTS, STARTS, TIMES, KmlLook, KmlText
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
 #: Elements whose text is coordinates, and those of GPX that have them as attributes.
@@ -31,12 +30,8 @@ _NAMESPACES = (
 _TEXTS = _COORDINATES | TIMES
 _GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
 
-#: Elements that contain features in GML, at the root's first level.
-_MEMBERS = frozenset({"featureMember", "featureMembers", "member"})
-_FEATURE_DEPTH = 3
-
-#: Levels of a GPX down to the children of the points of its tracks.
-_BELOW_POINTS = 5
+#: Levels of a GPX down to a point, and to the children of the points of its tracks.
+_POINT_DEPTH, _BELOW_POINTS = 3, 5
 
 #: A letter that is not part of an exponent. A GML may define its own separator of numbers.
 _NO_NUMBER = re.compile(r"[^\W\d_eE]")
@@ -54,10 +49,9 @@ _MOST_NAMES = 100
 class Seen:
     """What the text of a file says that GDAL does not."""
 
-    features: Counter[str] = field(default_factory=Counter)  # of a GML, by element name
-    unread: dict[str, dict[int, str]] = field(default_factory=dict)  # by element name, then position: what is wrong
     named: dict[str, str] = field(default_factory=dict)  # values that may become no column, and which would have them
     kml: KmlText = field(default_factory=KmlText)
+    gml: GmlText = field(default_factory=GmlText)
 
 
 @remembered_of_file  # it is asked for when the file is inspected, and when it is loaded
@@ -65,7 +59,7 @@ def check_numbers(path: Path, name: str) -> Seen:
     """Check every coordinate. XML that is not well-formed is left to GDAL.
 
     Raises:
-        GeoAssetsError: UNREADABLE, coordinates that are not numbers.
+        GeoAssetsError: UNREADABLE, coordinates that are not numbers, or features where GDAL reads none.
     """
     look = _Look()
     if not parsed(look.parser, path):
@@ -77,8 +71,15 @@ def check_numbers(path: Path, name: str) -> Seen:
             "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
         )
     kml = look.kml.seen if look.kml else KmlText()
+    if kml.lost:
+        raise GeoAssetsError(
+            "UNREADABLE",
+            f"{how_many(kml.lost, 'placemark')} of {name} would not be read: beside the Document or Folder that is the"
+            " last, or in an element that KML does not have",
+            remedy="put all of them into one Document, or into folders in it, and upload it again",
+        )
     named = {**look.named, **{name: name for name in kml.untyped}, **dict.fromkeys(sorted(kml.unread), "")}
-    return Seen(look.features, look.unread, named, kml)
+    return Seen(named, kml, look.gml.seen)
 
 
 class _Look:
@@ -87,10 +88,9 @@ class _Look:
     def __init__(self) -> None:
         self.parser = parser = new_parser(namespaces=True)
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
-        self.features: Counter[str] = Counter()
-        self.unread: dict[str, dict[int, str]] = {}
         self.named: dict[str, str] = {}
         self.kml: KmlLook | None = None
+        self.gml = GmlLook(parser)
         self.faults: list[tuple[int, str]] = []
         self.count = 0
         self._locals: dict[str, str] = {}  # names without namespace, by tag
@@ -109,12 +109,10 @@ class _Look:
         if depth == 1 and local == "kml":
             self.kml = KmlLook(self.parser)
         if self.kml:
-            if local in STARTS or (depth > 1 and self._path[-2] in CONTAINERS):
+            if local in STARTS or (depth > 1 and self._path[-2] in PARENTS):
                 self.kml.start(self._path, attributes)
-        elif depth == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
-            self.features[local] += 1
-        elif may_be_at_fault(local, attributes) and depth > _FEATURE_DEPTH and self._path[1] in _MEMBERS:
-            self._look_for_unread(attributes)
+        elif self.gml.wants(local, attributes):
+            self.gml.start(self._path, self._tags, attributes)
         if local in _TEXTS and self._counts(tag, local):
             self._text, self._depth = [], depth
             self.parser.CharacterDataHandler = self._text.append
@@ -140,7 +138,9 @@ class _Look:
         if self.kml:
             if local in ENDS:
                 self.kml.end(self._path, text)
-        elif self._is_leaf and len(self.named) < _MOST_NAMES and (column := self._extension()):
+        else:
+            self.gml.end(len(self._path))
+        if self._is_leaf and not self.kml and len(self.named) < _MOST_NAMES and (column := self._extension()):
             self.named[local] = column
         self._is_leaf = False
         self._path.pop()
@@ -150,20 +150,10 @@ class _Look:
         """Return the name of what programs add to a point or a segment of a GPX, and in which the innermost element is;
         empty where it is in none. GDAL makes a column of it only where it is also added to a route or a track.
         """
-        if self._path[0] != "gpx" or "extensions" not in self._path[_FEATURE_DEPTH:_BELOW_POINTS]:
+        if self._path[0] != "gpx" or "extensions" not in self._path[_POINT_DEPTH:_BELOW_POINTS]:
             return ""
-        at = self._path.index("extensions", _FEATURE_DEPTH)
+        at = self._path.index("extensions", _POINT_DEPTH)
         return self._path[at + 1] if len(self._path) > at + 1 else ""
-
-    def _look_for_unread(self, attributes: dict[str, str]) -> None:
-        fault = fault_of(self._tags[_FEATURE_DEPTH - 1 :], attributes)
-        if fault is None:
-            return
-        layer = self._path[_FEATURE_DEPTH - 1]
-        faults = self.unread.setdefault(layer, {})
-        place = self.features[layer] - 1
-        if fault in IN_PART or place not in faults:
-            faults[place] = fault
 
     def _fault(self, text: str) -> None:
         self.count += 1
