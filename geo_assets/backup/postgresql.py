@@ -20,7 +20,8 @@ from geo_assets.local.postgresql import find_binaries
 from geo_assets.settings import Settings
 from geo_assets.text import one_line
 
-#: Tables that are being loaded are nobody's yet, and come and go; that a restoration was interrupted is of its database.
+#: Tables that are being loaded are nobody's yet, and come and go; that a restoration was interrupted is of its own
+#: database.
 _NOT_DUMPED = ("--exclude-table=vector_staging.*", f"--exclude-schema={RESTORING}")
 
 #: A table that is dropped between the look at the catalogue and its lock ends pg_dump; so often it is called anew.

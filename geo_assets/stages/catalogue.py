@@ -73,7 +73,8 @@ def gate(context: StageContext, job: JobRef) -> None:
     """With `on_error: fail`, stop the job before anything of it can be seen if one file is bad.
 
     A file is bad if the account says so: also one of a kind that no stage takes. One whose item would not be valid, or
-    would contradict its COG, is found here: each item but those of tables is made and compared now, and made anew where it is loaded.
+    would contradict its COG, is found here: each item but those of tables is made and compared now, and made anew where
+    it is loaded.
 
     Raises:
         GeoAssetsError: BAD_FILES.

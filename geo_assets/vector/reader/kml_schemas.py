@@ -37,7 +37,8 @@ UNREAD = frozenset({"AddressDetails", "address", "phoneNumber"})
 #: Elements whose children `KmlLook.start` takes.
 PARENTS = CONTAINERS | {"Placemark", "kml"}
 
-#: Other elements that it takes, and those that `KmlLook.end` takes; to be asked for all takes longer than to parse them.
+#: Other elements that it takes, and those that `KmlLook.end` takes; to be asked for all takes longer than to parse
+#: them.
 STARTS = UNREAD | CONTAINERS | {"LinearRing", "SimpleField", "Data", "Placemark"}
 ENDS = TIMES | CONTAINERS | {"LinearRing", "Placemark"}
 

@@ -242,12 +242,13 @@ def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
 
 def _several(seen: Seen, name: str) -> tuple[str, ...]:
     """Return notes about features with several geometries."""
-    of_layers = {f"layer {layer!r} of {name}": count for layer, count in seen.gml.several.items() if count}
-    found = {**of_layers, **({name: seen.kml.several} if seen.kml.several else {})}
+    found = {f"layer {layer!r} of {name}": count for layer, count in seen.gml.several.items()}
+    found[name] = seen.kml.several
+    several = "several geometries, of which only the last is read"
     return tuple(
-        f"{how_many(count, 'feature')} of {where} {'has' if count == 1 else 'have'} several geometries, of which only the"
-        " last is read"
+        f"{how_many(count, f'feature of {where} has', f'features of {where} have')} {several}"
         for where, count in found.items()
+        if count
     )
 
 
