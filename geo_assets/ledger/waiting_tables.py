@@ -6,6 +6,7 @@ Here: statements on `geo.waiting_tables`. Not here: setting tables aside, publis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -82,18 +83,25 @@ def remove(conn: psycopg.Connection[Any], tables: list[str]) -> None:
 
 
 def settle(
-    conn: psycopg.Connection[Any], job_id: str, run_id: str, stage: str, task_key: str, *, table: str, entry: TableEntry
+    conn: psycopg.Connection[Any],
+    job_id: str,
+    run_id: str,
+    stage: str,
+    task_key: str,
+    *,
+    tables: list[str],
+    entries: Sequence[TableEntry],
 ) -> None:
-    """In the publishing transaction: remove the table, and record in its task what was published.
+    """In the publishing transaction: remove the tables of a task, and record in it what was published.
 
     Raises:
         GeoAssetsError: LEASE_LOST.
     """
-    remove(conn, [table])
+    remove(conn, tables)
     changed = conn.execute(
         """update geo.tasks set outputs = jsonb_set(outputs, '{tables}', coalesce(outputs->'tables', '[]') || %s)
             where job_id = %s and run_id = %s and stage = %s and task_key = %s""",
-        (Jsonb([entry.stored()]), job_id, run_id, stage, task_key),
+        (Jsonb([entry.stored() for entry in entries]), job_id, run_id, stage, task_key),
     ).rowcount
     if changed != 1:
         raise lease_lost(job_id, run_id)

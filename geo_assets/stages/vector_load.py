@@ -26,12 +26,14 @@ from geo_assets.stages.load_database import LoadDatabase
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.tables.introspection import SCHEMA, find
 from geo_assets.vector.tables.load import StageOptions, stage_table
-from geo_assets.vector.tables.locks import lock_name
-from geo_assets.vector.tables.merge import Mode, merge, rehearse_merge
-from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse, rollback
+from geo_assets.vector.tables.merge import Mode, merge
+from geo_assets.vector.tables.publish import PublishedTable, in_one_commit, publish, rehearse, rollback
 from geo_assets.vector.tables.session import Session
 from geo_assets.vector.tables.staging import StagedTable, discard
 from geo_assets.vector.where import find_column
+
+#: Called in the transaction that publishes the layers of a source, with their tables in the order of the layers.
+Settle = Callable[[psycopg.Connection[Any], Sequence[PublishedTable]], None]
 
 #: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
 MAX_LAYERS = 200
@@ -57,7 +59,7 @@ class Origin:
     suffix: str  # of its staged tables: 1-10 of a-z and 0-9, no other attempt's
     submitted_at: datetime
     load_key: str | None = None
-    fence: Callable[[psycopg.Connection[Any]], None] | None = None  # called in each publishing transaction
+    fence: Callable[[psycopg.Connection[Any]], None] | None = None  # called in the publishing transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def load_source(
     names_of: Callable[[Sequence[LayerPlan]], list[str]],
     inspected: Callable[[], InspectReport] | None = None,
 ) -> tuple[InspectReport, list[Loaded]]:
-    """Load a source: all its tables are staged before the first is published, and nothing staged is left over.
+    """Load a source: all its tables are published in one commit or none, and nothing staged is left over.
 
     Args:
         database: where to.
@@ -120,8 +122,13 @@ def load_source(
         GeoAssetsError: what the engine raises.
     """
     with staged_source(database, sandbox, request, origin, options, names_of, inspected) as (report, parts):
-        loaded = [Loaded(part.plan, part.staged, publish_part(database, origin, options, part)) for part in parts]
-    return report, loaded
+        published = publish_parts(database, origin, options, parts)
+    return report, loaded_of(parts, published)
+
+
+def loaded_of(parts: Sequence[Part], published: Sequence[PublishedTable]) -> list[Loaded]:
+    """The results of the layers of a source."""
+    return [Loaded(part.plan, part.staged, done) for part, done in zip(parts, published, strict=True)]
 
 
 @contextmanager
@@ -246,88 +253,73 @@ def _load_of(origin: Origin, options: LoadOptions, plan: LayerPlan, staged: Stag
     )
 
 
-def _before_commit(
-    origin: Origin, options: LoadOptions, part: Part, settle: BeforeCommit | None = None
-) -> BeforeCommit:
-    load = _load_of(origin, options, part.plan, part.staged)
-
-    def before_commit(conn: psycopg.Connection[Any], done: PublishedTable) -> None:
-        if origin.fence is not None:
-            origin.fence(conn)
-        record(conn, load, rows=done.rows, drift=done.drift)
-        if settle is not None:
-            settle(conn, done)
-
-    return before_commit
-
-
-def rehearse_part(database: LoadDatabase, origin: Origin, options: LoadOptions, part: Part) -> PublishedTable:
-    """Try the publication of a staged layer and undo it; returns what it would be.
+def rehearse_parts(
+    database: LoadDatabase, origin: Origin, options: LoadOptions, parts: Sequence[Part]
+) -> list[PublishedTable]:
+    """Try the publication of the staged layers of a source and undo it; returns what they would be.
 
     Raises:
-        GeoAssetsError: as `publish_part`.
+        GeoAssetsError: as `publish_parts`.
     """
-    before_commit = _before_commit(origin, options, part)
     with database.connection() as conn:
-        try:
-            if options.mode == "replace":
-                return rehearse(conn, part.staged, before_commit=before_commit, schema_drift=options.schema_drift)
-            _begin_anew_if_gone(conn, part.staged)
-            return rehearse_merge(
-                conn,
-                part.staged,
-                options.mode,
-                key=part.key,
-                before_commit=before_commit,
-                schema_drift=options.schema_drift,
-            )
-        except GeoAssetsError as error:
-            if error.code == "ALREADY_LOADED":
-                return _as_it_is(conn, part.staged)
-            raise
+        return rehearse(conn, _staged_of(parts), partial(_publish, conn, origin, options, parts))
 
 
-def publish_part(
-    database: LoadDatabase, origin: Origin, options: LoadOptions, part: Part, *, settle: BeforeCommit | None = None
-) -> PublishedTable:
-    """Publish a staged layer; `settle` is called in the transaction, after the load is on record.
+def publish_parts(
+    database: LoadDatabase,
+    origin: Origin,
+    options: LoadOptions,
+    parts: Sequence[Part],
+    *,
+    settle: Settle | None = None,
+) -> list[PublishedTable]:
+    """Publish the staged layers of a source in one commit; `settle` is called in the transaction, last.
 
     Raises:
         GeoAssetsError: what the engine raises.
     """
-    staged, key, before_commit = part.staged, part.key, _before_commit(origin, options, part, settle)
     with database.connection() as conn:
-        try:
+        return in_one_commit(conn, _staged_of(parts), partial(_publish, conn, origin, options, parts, settle))
+
+
+def _staged_of(parts: Sequence[Part]) -> list[StagedTable]:
+    return [part.staged for part in parts]
+
+
+def _publish(
+    conn: psycopg.Connection[Any],
+    origin: Origin,
+    options: LoadOptions,
+    parts: Sequence[Part],
+    settle: Settle | None = None,
+) -> list[PublishedTable]:
+    done = [_publish_one(conn, origin, options, part) for part in parts]
+    if origin.fence is not None:
+        origin.fence(conn)
+    if settle is not None:
+        settle(conn, done)
+    return done
+
+
+def _publish_one(conn: psycopg.Connection[Any], origin: Origin, options: LoadOptions, part: Part) -> PublishedTable:
+    """Publish a layer and record its load; a table that has it already, or a later one, stays as it is."""
+    staged = part.staged
+    try:
+        with conn.transaction():
             if options.mode == "replace":
-                return publish(
-                    conn,
-                    staged,
-                    before_commit=before_commit,
-                    keep_versions=options.keep_versions,
-                    schema_drift=options.schema_drift,
-                )
-            _begin_anew_if_gone(conn, staged)
-            return merge(
-                conn, staged, options.mode, key=key, before_commit=before_commit, schema_drift=options.schema_drift
-            )
-        except GeoAssetsError as error:
-            if error.code == "ALREADY_LOADED":
-                with conn.transaction():
-                    done = _as_it_is(conn, staged)
-                    if settle is not None:
-                        settle(conn, done)
-                return done
-            if error.code == "SUPERSEDED" and options.accept_superseded:
-                return replace(_as_it_is(conn, staged), superseded=error.message)
-            raise
-
-
-def _begin_anew_if_gone(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
-    """Let what was appended to a table that is gone be appended again."""
-    with conn.transaction():
-        lock_name(conn, staged.table)
-        if find(conn, SCHEMA, staged.table) is None:
-            forget_keys(conn, f"{SCHEMA}.{staged.table}")
+                done = publish(conn, staged, keep_versions=options.keep_versions, schema_drift=options.schema_drift)
+            else:
+                if find(conn, SCHEMA, staged.table) is None:  # what was appended to a table that is gone
+                    forget_keys(conn, f"{SCHEMA}.{staged.table}")
+                done = merge(conn, staged, options.mode, key=part.key, schema_drift=options.schema_drift)
+            record(conn, _load_of(origin, options, part.plan, staged), rows=done.rows, drift=done.drift)
+    except GeoAssetsError as error:
+        if error.code == "ALREADY_LOADED":
+            return _as_it_is(conn, staged)
+        if error.code == "SUPERSEDED" and options.accept_superseded:
+            return replace(_as_it_is(conn, staged), superseded=error.message)
+        raise
+    return done
 
 
 def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTable:

@@ -23,7 +23,15 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import fetch, fingerprint_of_members, plan_files, refuse_source
 from geo_assets.stages.progress_log import LogLine, no_log
-from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, publish_part, rehearse_part, staged_source
+from geo_assets.stages.vector_load import (
+    Loaded,
+    LoadOptions,
+    Origin,
+    loaded_of,
+    publish_parts,
+    rehearse_parts,
+    staged_source,
+)
 from geo_assets.stages.waiting_tables import publish_waiting_tables as publish_tables
 from geo_assets.stages.waiting_tables import unreadable, wait
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan
@@ -59,8 +67,8 @@ def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
         waits = job.parameters_as(IngestContainer).on_error == "fail"
         database = context.load_database
         with staged_source(database, context.sandbox, request, origin, options, names) as (inspected, parts):
-            do = rehearse_part if waits else publish_part
-            loaded = [Loaded(part.plan, part.staged, do(database, origin, options, part)) for part in parts]
+            do = rehearse_parts if waits else publish_parts
+            loaded = loaded_of(parts, do(database, origin, options, parts))
             outputs = _outputs(inspected, loaded)
             receipt = _receipt(inspected, loaded, members)
             if waits:

@@ -12,6 +12,7 @@ when its job ends is kept, as a COG is: the next attempt publishes it without lo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import psycopg
@@ -27,7 +28,7 @@ from geo_assets.outcomes import Outputs, Receipt
 from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, Part, publish_part
+from geo_assets.stages.vector_load import LoadOptions, Origin, Part, loaded_of, publish_parts
 from geo_assets.vector.models import LayerPlan
 from geo_assets.vector.tables.publish import PublishedTable
 from geo_assets.vector.tables.staging import WAITING_SCHEMA, StagedTable, set_aside
@@ -91,7 +92,7 @@ def _is_readable(load: Any) -> bool:
 def publish_waiting_tables(
     context: StageContext, job: JobRef, origin_of: Callable[[StageContext, JobRef, Work], Origin], options: LoadOptions
 ) -> int:
-    """Publish every waiting table of the job; returns how many.
+    """Publish every waiting table of the job, those of a source in one commit; returns how many.
 
     Raises:
         GeoAssetsError: as raised by publication. If the error is permanent, the next attempt loads the file again.
@@ -100,30 +101,42 @@ def publish_waiting_tables(
         return 0
     with connect(context.settings) as conn:
         rows = waiting_tables.of_run(conn, job.job_id, job.run_id)
-    for row in rows:
-        waiting, work = WaitingTable.model_validate(row["load"]), Work.model_validate(row)
-        part = Part(waiting.plan, waiting.staged, waiting.key)
-
-        def settle(
-            conn: psycopg.Connection[Any], done: PublishedTable, row: dict[str, Any] = row, part: Part = part
-        ) -> None:
-            waiting_tables.settle(
-                conn,
-                job.job_id,
-                job.run_id,
-                TABLES,
-                row["task_key"],
-                table=row["table_name"],
-                entry=Loaded(part.plan, part.staged, done).entry(),
-            )
-
+    for _, tables in groupby(rows, lambda row: row["task_key"]):
+        of_source = list(tables)
+        work = Work.model_validate(of_source[0])
         try:
-            publish_part(context.load_database, origin_of(context, job, work), options, part, settle=settle)
+            _publish(context, job, work, of_source, origin_of(context, job, work), options)
         except GeoAssetsError as error:
             if error.error_class is not ErrorClass.TRANSIENT and error.code != "LEASE_LOST":
                 end_badly(context, job, TABLES, work.task_key, error)
             raise
     return len(rows)
+
+
+def _publish(
+    context: StageContext,
+    job: JobRef,
+    work: Work,
+    rows: Sequence[dict[str, Any]],
+    origin: Origin,
+    options: LoadOptions,
+) -> None:
+    """Publish the waiting tables of a source, and record them in its task."""
+    waiting = [WaitingTable.model_validate(row["load"]) for row in rows]
+    parts = [Part(each.plan, each.staged, each.key) for each in waiting]
+
+    def settle(conn: psycopg.Connection[Any], done: Sequence[PublishedTable]) -> None:
+        waiting_tables.settle(
+            conn,
+            job.job_id,
+            job.run_id,
+            TABLES,
+            work.task_key,
+            tables=[row["table_name"] for row in rows],
+            entries=[loaded.entry() for loaded in loaded_of(parts, done)],
+        )
+
+    publish_parts(context.load_database, origin, options, parts, settle=settle)
 
 
 def sweep_waiting_tables(conn: psycopg.Connection[Any]) -> list[str]:

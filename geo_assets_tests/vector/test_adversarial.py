@@ -29,8 +29,8 @@ from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.vector.models import InspectReport, InspectRequest, StreamReport, StreamRequest
 from geo_assets.vector.names import table_names
 from geo_assets.vector.tables.load import stage_table
-from geo_assets.vector.tables.publish import publish
 from geo_assets_tests.vector.builders import SQUARE, frame, points, shapefile_parts, spreadsheet, write, zipped
+from geo_assets_tests.vector.publishing import publish
 
 SECRET = "root:x:0:0"
 VRT = (

@@ -123,6 +123,17 @@ def test_several_layers_become_several_tables_and_are_kept_or_called_back_alone(
     assert "no earlier version" in refused(cli, "vector", "rollback", "vector.several_one")
 
 
+def test_where_one_of_several_layers_is_refused_no_table_is_published(cli, tmp_path):
+    path = write(points(3), tmp_path / "a.gpkg", layer="one")
+    write(points(4), path, layer="two")
+    with connect(cli) as db:
+        db.execute("create view vector.halved_two as select 1 as x")
+    assert "halved_two" in refused(cli, "load", str(path), "--table", "vector.halved")
+    with connect(cli) as db:
+        assert db.execute("select tablename from pg_tables where tablename ^@ 'halved'").fetchall() == []
+        db.execute("drop view vector.halved_two")
+
+
 def test_inspect_says_what_a_load_would_make_and_needs_no_database(cli, tmp_path):
     path = write(frame("POINT(1 2)", "POINT EMPTY", n=[1, 2]), tmp_path / "a.gpkg")
     plan = cli.json("vector", "inspect", str(path), "--target-crs", "EPSG:3857")["layers"][0]

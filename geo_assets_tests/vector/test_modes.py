@@ -11,8 +11,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import StreamReport
 from geo_assets.vector.schemas import reject_schema, wire_schema
 from geo_assets.vector.tables.load import StageOptions, stage_table
-from geo_assets.vector.tables.merge import merge
-from geo_assets.vector.tables.publish import publish, rollback
+from geo_assets.vector.tables.publish import rollback
+from geo_assets_tests.vector.publishing import merge, publish
 from geo_assets_tests.vector.test_load import ipc, plan_of, stage
 
 

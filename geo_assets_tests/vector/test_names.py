@@ -14,7 +14,7 @@ from geo_assets.vector.names import (
     table_names,
 )
 from geo_assets.vector.schemas import wire_schema
-from geo_assets.vector.tables.publish import publish
+from geo_assets_tests.vector.publishing import publish
 from geo_assets_tests.vector.test_load import POINT, ipc, plan_of, stage
 
 _ANY_TEXT = st.text(max_size=90)

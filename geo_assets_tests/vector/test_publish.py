@@ -7,9 +7,11 @@ import pytest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.tables import locks as module
-from geo_assets.vector.tables.publish import publish
+from geo_assets.vector.tables import publish as publishing
+from geo_assets.vector.tables.publish import in_one_commit
 from geo_assets.vector.tables.session import open_session
 from geo_assets.vector.tables.staging import discard, sweep
+from geo_assets_tests.vector.publishing import publish
 from geo_assets_tests.vector.test_load import POINT, ipc, plan_of, stage
 
 
@@ -260,6 +262,38 @@ def test_two_publishers_of_one_table_come_one_after_the_other(staged, db, dsn):
     assert count(db, "raced") in range(1, 9)
     assert {n for n in db.published() if n.startswith("raced")} == {"raced"}
     assert db.staged() == []
+
+
+def test_publishers_of_the_same_tables_in_another_order_come_one_after_the_other(staged, db, dsn):
+    tables = [[staged("left_one", n), staged("right_one", n)] for n in range(1, 9)]
+    faults = []
+
+    def work(several):
+        try:
+            with psycopg.connect(dsn) as conn:
+                in_one_commit(conn, several, lambda: [publishing.publish(conn, table) for table in several])
+        except BaseException as error:  # noqa: BLE001 - the test's own account
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(several[:: (-1) ** n],)) for n, several in enumerate(tables)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert count(db, "left_one") == count(db, "right_one")
+    assert db.staged() == []
+
+
+def test_of_several_tables_all_are_published_or_none(staged, db):
+    publish(db.conn, staged("both_a", 3))
+    publish(db.conn, staged("both_b", 3))
+    db.run("create view public.needs_both as select a from vector.both_b")
+    several = [staged("both_a", 4), staged("both_b", 4, b="int32")]
+    with pytest.raises(GeoAssetsError, match="needs_both"):
+        in_one_commit(db.conn, several, lambda: [publishing.publish(db.conn, table) for table in several])
+    assert (count(db, "both_a"), count(db, "both_b"), db.staged()) == (3, 3, [])
+    db.run("drop view public.needs_both")
 
 
 def test_what_a_killed_process_left_is_swept_and_what_is_at_work_is_not(staged, db, dsn):

@@ -15,7 +15,7 @@ import shapely
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.vector.models import InspectReport, InspectRequest, StreamReport, StreamRequest
 from geo_assets.vector.tables.load import stage_table
-from geo_assets.vector.tables.publish import publish
+from geo_assets_tests.vector.publishing import publish
 
 _FOLDER = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "vector"
 _SAMPLES = sorted(p for p in _FOLDER.iterdir() if p.suffix != ".tsv") if _FOLDER.is_dir() else []

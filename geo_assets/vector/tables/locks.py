@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import psycopg
@@ -58,11 +58,20 @@ def retry_while_locked(conn: psycopg.Connection[Any], table: str, work: Callable
     )
 
 
-def lock_name(conn: psycopg.Connection[Any], table: str) -> None:
-    """Wait for the other publishers of a table, before any lock timeout applies."""
-    run(  # what is selected is computed in its order: the limit applies to what comes after this lock
+def lock_names(conn: psycopg.Connection[Any], tables: Iterable[str]) -> None:
+    """Wait for the other publishers of some tables, before any lock timeout applies: everybody in the same order, so
+    that no two wait for each other.
+    """
+    keys = [f"geo_assets:{SCHEMA}.{table}" for table in sorted(tables)]
+    run(
         conn,
-        "select pg_advisory_xact_lock(hashtextextended(%(key)s, 0)), set_config('lock_timeout', %(limit)s, true)",
-        key=f"geo_assets:{SCHEMA}.{table}",
-        limit=str(_LOCK_TIMEOUT_MS),
+        "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest(%(keys)s::text[]) with ordinality"
+        " as named (key, place) order by place",
+        keys=keys,
     )
+    run(conn, "select set_config('lock_timeout', %(limit)s, true)", limit=str(_LOCK_TIMEOUT_MS))
+
+
+def lock_name(conn: psycopg.Connection[Any], table: str) -> None:
+    """Wait for the other publishers of a table, as `lock_names`."""
+    lock_names(conn, [table])

@@ -16,9 +16,8 @@ from psycopg import sql
 from geo_assets.errors import GeoAssetsError
 from geo_assets.text import how_many
 from geo_assets.vector.tables.introspection import SCHEMA, Drift, columns, drifts, find, first_line, refuse_drift, run
-from geo_assets.vector.tables.locks import lock_name, retry_while_locked
-from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse
-from geo_assets.vector.tables.staging import StagedTable, discarded_on_failure
+from geo_assets.vector.tables.publish import PublishedTable, publish
+from geo_assets.vector.tables.staging import StagedTable
 from geo_assets.vector.types import GEOMETRY_COLUMN
 
 Mode = Literal["replace", "append", "upsert"]
@@ -30,65 +29,48 @@ def merge(
     mode: Literal["append", "upsert"],
     *,
     key: Sequence[str] = (),
-    before_commit: BeforeCommit | None = None,
     schema_drift: Literal["allow", "refuse"] = "refuse",
 ) -> PublishedTable:
-    """Add the rows of a staged table to `vector.<table>`; if that does not exist yet, the staged table becomes it.
+    """Add the rows of a staged table to `vector.<table>`; if that does not exist yet, the staged table becomes it. In
+    the caller's transaction (`in_one_commit`), which has the lock of its name.
 
     Args:
-        conn: not in a transaction; the owner of the tables.
-        staged: from `load.stage_table`; dropped in any case.
+        conn: of the transaction.
+        staged: from `load.stage_table`.
         mode: append, or upsert: a row whose key exists replaces that row, if it differs.
         key: columns of the table, for upsert; the table gets a unique index on them.
-        before_commit: called in the transaction, last.
         schema_drift: with `allow`, new columns are added and missing ones are null; types may only be narrower than the
             table's.
 
     Raises:
         GeoAssetsError: INVALID_KEY; SCHEMA_DRIFT; what `publish` raises.
     """
-    with discarded_on_failure(conn, staged):
-        if mode == "upsert":
-            _check_key(staged, key)
-            _index_key(conn, staged, key)
-        with conn.transaction():
-            exists = find(conn, SCHEMA, staged.table) is not None
-        if exists:
-            return retry_while_locked(
-                conn, staged.table, lambda: _merge(conn, staged, mode, key, before_commit, schema_drift)
-            )
-    return publish(conn, staged, before_commit=before_commit)
-
-
-def rehearse_merge(
-    conn: psycopg.Connection[Any],
-    staged: StagedTable,
-    mode: Literal["append", "upsert"],
-    *,
-    key: Sequence[str] = (),
-    before_commit: BeforeCommit,
-    schema_drift: Literal["allow", "refuse"] = "refuse",
-) -> PublishedTable:
-    """Do everything that `merge` does and undo it, including the rows.
-
-    Raises:
-        GeoAssetsError: as `merge`.
-    """
-    if find(conn, SCHEMA, staged.table) is None:
-        conn.rollback()
-        if mode == "upsert":
-            _check_key(staged, key)
-        return rehearse(conn, staged, before_commit=before_commit)
-    conn.rollback()
-
-    def work() -> PublishedTable:
-        with conn.transaction(force_rollback=True):
-            if mode == "upsert":
-                _check_key(staged, key)
-                _index_key(conn, staged, key)
-            return _merge(conn, staged, mode, key, before_commit, schema_drift)
-
-    return retry_while_locked(conn, staged.table, work)
+    if mode == "upsert":
+        _check_key(staged, key)
+        _index_key(conn, staged, key)
+    old, new = find(conn, SCHEMA, staged.table), find(conn, staged.home, staged.staging_name)
+    if old is None:
+        return publish(conn, staged)
+    if new is None:
+        raise GeoAssetsError("INTERNAL", f"{staged.home}.{staged.staging_name} is gone")
+    label = f"{SCHEMA}.{staged.table}"
+    differences = drifts(columns(conn, old), columns(conn, new))
+    _fit_columns(conn, label, staged, differences, allowed=schema_drift == "allow")
+    inserted, updated = _insert(conn, staged, mode, key)
+    _merge_rejects(conn, staged)
+    run(conn, sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, staged.table)))
+    run(conn, sql.SQL("drop table {}").format(sql.Identifier(staged.home, staged.staging_name)))
+    ((rows,),) = run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(SCHEMA, staged.table)))
+    return PublishedTable(
+        label,
+        rows,
+        staged.srid,
+        staged.geometry_type,
+        staged.has_z,
+        tuple(map(str, differences)),
+        inserted=inserted,
+        updated=updated,
+    )
 
 
 def _check_key(staged: StagedTable, key: Sequence[str]) -> None:
@@ -102,58 +84,22 @@ def _index_key(conn: psycopg.Connection[Any], staged: StagedTable, key: Sequence
     """Index the key of the staged table, which must be present and distinct."""
     table, names = sql.Identifier(staged.home, staged.staging_name), sql.SQL(", ").join(map(sql.Identifier, key))
     missing = sql.SQL(" or ").join(sql.SQL("{} is null").format(sql.Identifier(column)) for column in key)
-    with conn.transaction():
-        ((nulls,),) = run(conn, sql.SQL("select count(*) from {} where {}").format(table, missing))
-        if nulls:
-            raise GeoAssetsError(
-                "INVALID_KEY",
-                f"{how_many(nulls, 'row of the source has', 'rows of the source have')} no {', '.join(key)}",
-            )
-        try:
-            run(conn, sql.SQL("create unique index on {} ({})").format(table, names))
-        except psycopg.errors.UniqueViolation as error:
-            raise GeoAssetsError("INVALID_KEY", f"the source has several rows of one key: {_detail(error)}") from error
-        except psycopg.errors.UndefinedObject as error:
-            raise GeoAssetsError("INVALID_KEY", f"{', '.join(key)} cannot be a key: {first_line(error)}") from error
+    ((nulls,),) = run(conn, sql.SQL("select count(*) from {} where {}").format(table, missing))
+    if nulls:
+        raise GeoAssetsError(
+            "INVALID_KEY",
+            f"{how_many(nulls, 'row of the source has', 'rows of the source have')} no {', '.join(key)}",
+        )
+    try:
+        run(conn, sql.SQL("create unique index on {} ({})").format(table, names))
+    except psycopg.errors.UniqueViolation as error:
+        raise GeoAssetsError("INVALID_KEY", f"the source has several rows of one key: {_detail(error)}") from error
+    except psycopg.errors.UndefinedObject as error:
+        raise GeoAssetsError("INVALID_KEY", f"{', '.join(key)} cannot be a key: {first_line(error)}") from error
 
 
 def _detail(error: psycopg.Error) -> str:
     return " ".join((error.diag.message_detail or first_line(error)).split())[:200]
-
-
-def _merge(
-    conn: psycopg.Connection[Any],
-    staged: StagedTable,
-    mode: Literal["append", "upsert"],
-    key: Sequence[str],
-    before_commit: BeforeCommit | None,
-    schema_drift: Literal["allow", "refuse"],
-) -> PublishedTable:
-    label = f"{SCHEMA}.{staged.table}"
-    lock_name(conn, staged.table)
-    old, new = find(conn, SCHEMA, staged.table), find(conn, staged.home, staged.staging_name)
-    if old is None or new is None:
-        raise GeoAssetsError("INTERNAL", f"{label} was dropped while rows were added to it")
-    differences = drifts(columns(conn, old), columns(conn, new))
-    _fit_columns(conn, label, staged, differences, allowed=schema_drift == "allow")
-    inserted, updated = _insert(conn, staged, mode, key)
-    _merge_rejects(conn, staged)
-    run(conn, sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, staged.table)))
-    run(conn, sql.SQL("drop table {}").format(sql.Identifier(staged.home, staged.staging_name)))
-    ((rows,),) = run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(SCHEMA, staged.table)))
-    done = PublishedTable(
-        label,
-        rows,
-        staged.srid,
-        staged.geometry_type,
-        staged.has_z,
-        tuple(map(str, differences)),
-        inserted=inserted,
-        updated=updated,
-    )
-    if before_commit is not None:
-        before_commit(conn, done)
-    return done
 
 
 def _fit_columns(

@@ -1,4 +1,4 @@
-"""Publishing a staged table as `vector.<name>` in one commit, while readers and views use the old one.
+"""Publishing staged tables as `vector.<name>` in one commit, while readers and views use the old one.
 
 Here: the swap, the versions that it keeps, the rollback to them, and discarding what is not to be published.
 Not here: making the staged table (`load.py`), adding to a published one (`merge.py`).
@@ -10,9 +10,9 @@ table, as their readers do: the other way round each waits for the other (68 tim
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -21,14 +21,15 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import StreamReport
 from geo_assets.vector.tables.attached import ATTACHED, View, copy_grants, move_view, rename_parts, views_over
 from geo_assets.vector.tables.introspection import SCHEMA, columns, drifts, find, refuse_drift, run
-from geo_assets.vector.tables.locks import Changed, lock_name, retry_while_locked
+from geo_assets.vector.tables.locks import Changed, lock_name, lock_names, retry_while_locked
 from geo_assets.vector.tables.staging import StagedTable, check_table_name, discarded_on_failure
+
+T = TypeVar("T")
 
 #: Schema of replaced tables that can be restored; not for readers.
 VERSIONS_SCHEMA = "vector_versions"
 
-
-#: Called last in the publishing transaction, with what is about to be published; an exception undoes everything.
+#: Called last in the transaction of a rollback, with what is about to be published; an exception undoes everything.
 BeforeCommit = Callable[[psycopg.Connection[Any], "PublishedTable"], None]
 
 
@@ -48,62 +49,109 @@ class PublishedTable:
     superseded: str | None = None  # why the table holds something else: a load that was submitted later published first
 
 
-def publish(
-    conn: psycopg.Connection[Any],
-    staged: StagedTable,
-    *,
-    before_commit: BeforeCommit | None = None,
-    keep_versions: int = 0,
-    schema_drift: Literal["allow", "refuse"] = "allow",
-) -> PublishedTable:
-    """Publish a staged table as `vector.<table>`, replacing the existing one. If it fails, the old one stays and the
-    staged one is dropped.
+def in_one_commit(conn: psycopg.Connection[Any], staged: Sequence[StagedTable], work: Callable[[], T]) -> T:
+    """Run `work`, which publishes staged tables, in one transaction under the locks of all their names. If it fails,
+    the old tables stay and the staged ones are dropped.
 
     Args:
         conn: not in a transaction; the owner of the tables.
         staged: from `load.stage_table`.
-        before_commit: called again if the swap is retried.
+        work: called again if others hold one of the tables; an exception undoes everything.
+
+    Raises:
+        GeoAssetsError: what `work` raised; DATABASE_UNAVAILABLE, others hold the lock of a table.
+        psycopg.Error: the database is unavailable.
+    """
+    oids: list[int | None] = []
+
+    def attempt() -> T:
+        _lock_all(conn, staged)
+        oids[:] = [find(conn, table.home, table.staging_name) for table in staged]
+        return work()
+
+    with discarded_on_failure(conn, staged):
+        done = retry_while_locked(conn, _in_words(staged), attempt)
+    for table, oid in zip(staged, oids, strict=True):
+        _read_back(conn, table, oid)
+    return done
+
+
+def rehearse(conn: psycopg.Connection[Any], staged: Sequence[StagedTable], work: Callable[[], T]) -> T:
+    """Do everything that `in_one_commit` does and undo it: obstacles are known before anything is published.
+
+    Raises:
+        GeoAssetsError: as `in_one_commit`.
+    """
+
+    def attempt() -> T:
+        _lock_all(conn, staged)
+        with conn.transaction(force_rollback=True):
+            return work()
+
+    return retry_while_locked(conn, _in_words(staged), attempt)
+
+
+def _lock_all(conn: psycopg.Connection[Any], staged: Sequence[StagedTable]) -> None:
+    lock_names(conn, [table.table for table in staged])
+
+
+def _in_words(staged: Sequence[StagedTable]) -> str:
+    """The names of the tables for an error message; a source may have hundreds."""
+    first, more = [table.table for table in staged[:5]], len(staged) - 5
+    return ", ".join(first) + (f" or one of {more} more" if more > 0 else "")
+
+
+def publish(
+    conn: psycopg.Connection[Any],
+    staged: StagedTable,
+    *,
+    keep_versions: int = 0,
+    schema_drift: Literal["allow", "refuse"] = "allow",
+) -> PublishedTable:
+    """Publish a staged table as `vector.<table>`, replacing the existing one, in the caller's transaction
+    (`in_one_commit`), which has the lock of its name.
+
+    Args:
+        conn: of the transaction.
+        staged: complete.
         keep_versions: how many replaced tables stay in `vector_versions`, the newest.
         schema_drift: whether the columns may differ from those of the table that is replaced.
 
     Raises:
-        GeoAssetsError: what `before_commit` raised; SCHEMA_DRIFT; SCHEMA_MISMATCH, a view, grant or trigger of the old
-            table cannot be carried over; DATABASE_UNAVAILABLE, others hold the table's lock.
-        psycopg.Error: the database is unavailable.
+        GeoAssetsError: SCHEMA_DRIFT; SCHEMA_MISMATCH, a view, grant or trigger of the old table cannot be carried over.
     """
-
-    def swap() -> tuple[int, PublishedTable]:
-        oid, done = _swap(conn, staged, keep_versions=keep_versions, may_drift=schema_drift == "allow")
-        if before_commit is not None:
-            before_commit(conn, done)
-        return oid, done
-
-    with discarded_on_failure(conn, staged):
-        oid, done = retry_while_locked(conn, staged.table, swap)
-    _read_back(conn, staged, oid)
-    return done
-
-
-def rehearse(
-    conn: psycopg.Connection[Any],
-    staged: StagedTable,
-    *,
-    before_commit: BeforeCommit,
-    schema_drift: Literal["allow", "refuse"] = "allow",
-) -> PublishedTable:
-    """Do everything that `publish` does and undo it: obstacles are known before anything is published.
-
-    Raises:
-        GeoAssetsError: as `publish`.
-    """
-
-    def swap() -> PublishedTable:
-        with conn.transaction(force_rollback=True):
-            _, done = _swap(conn, staged, keep_versions=0, may_drift=schema_drift == "allow")
-            before_commit(conn, done)
-        return done
-
-    return retry_while_locked(conn, staged.table, swap)
+    label = f"{SCHEMA}.{staged.table}"
+    ((search_path, _),) = run(  # without one, a view's definition has every name qualified
+        conn, "select current_setting('search_path'), set_config('search_path', 'pg_catalog', true)"
+    )
+    new, old = find(conn, staged.home, staged.staging_name), find(conn, SCHEMA, staged.table)
+    if new is None:
+        raise GeoAssetsError("INTERNAL", f"{staged.home}.{staged.staging_name} is gone")
+    differences = drifts(columns(conn, old), columns(conn, new)) if old is not None else []
+    if differences and schema_drift == "refuse":
+        raise refuse_drift(label, differences)
+    views = [] if old is None else _lock_old(conn, old, staged.table)
+    if old is not None:
+        copy_grants(conn, old, staged)
+        _rename(conn, SCHEMA, staged.table, _retired(staged))
+    _move(conn, staged.home, staged.staging_name, SCHEMA, staged.table)
+    for view in views:
+        if view.direct:
+            move_view(conn, view, label)
+    version = _retire(conn, staged, old, keep_versions) if old is not None else None
+    _place_rejects(conn, staged)
+    rename_parts(conn, new, SCHEMA, staged.table)
+    run(conn, sql.SQL("select set_config('search_path', {}, true)").format(sql.Literal(search_path)))
+    return PublishedTable(
+        label,
+        staged.rows,
+        staged.srid,
+        staged.geometry_type,
+        staged.has_z,
+        tuple(map(str, differences)),
+        version,
+        inserted=staged.rows,
+    )
 
 
 def rollback(conn: psycopg.Connection[Any], table: str, *, before_commit: BeforeCommit | None = None) -> PublishedTable:
@@ -114,17 +162,17 @@ def rollback(conn: psycopg.Connection[Any], table: str, *, before_commit: Before
     """
     check_table_name(table)
 
-    def swap() -> tuple[int, PublishedTable]:
+    def swap() -> PublishedTable:
         lock_name(conn, table)
         kept = _versions(conn, table)
         if not kept:
             raise GeoAssetsError("NO_VERSION", f"no earlier version of {SCHEMA}.{table} is kept")
-        oid, done = _swap(conn, _version_as_staged(conn, table, kept[-1]), keep_versions=0, may_drift=True)
+        done = publish(conn, _version_as_staged(conn, table, kept[-1]))
         if before_commit is not None:
             before_commit(conn, done)
-        return oid, done
+        return done
 
-    return retry_while_locked(conn, table, swap)[1]
+    return retry_while_locked(conn, table, swap)
 
 
 def _version_as_staged(conn: psycopg.Connection[Any], table: str, number: int) -> StagedTable:
@@ -163,46 +211,6 @@ def _versions(conn: psycopg.Connection[Any], table: str) -> list[int]:
         )
     ]
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(rf"{table}__v(\d+)", name)))
-
-
-def _swap(
-    conn: psycopg.Connection[Any], staged: StagedTable, *, keep_versions: int, may_drift: bool
-) -> tuple[int, PublishedTable]:
-    """Do the whole exchange inside one transaction; return the new table's oid and the result."""
-    label = f"{SCHEMA}.{staged.table}"
-    lock_name(conn, staged.table)
-    ((search_path, _),) = run(  # without one, a view's definition has every name qualified
-        conn, "select current_setting('search_path'), set_config('search_path', 'pg_catalog', true)"
-    )
-    new, old = find(conn, staged.home, staged.staging_name), find(conn, SCHEMA, staged.table)
-    if new is None:
-        raise GeoAssetsError("INTERNAL", f"{staged.home}.{staged.staging_name} is gone")
-    differences = drifts(columns(conn, old), columns(conn, new)) if old is not None else []
-    if differences and not may_drift:
-        raise refuse_drift(label, differences)
-    views = [] if old is None else _lock_old(conn, old, staged.table)
-    if old is not None:
-        copy_grants(conn, old, staged)
-        _rename(conn, SCHEMA, staged.table, _retired(staged))
-    _move(conn, staged.home, staged.staging_name, SCHEMA, staged.table)
-    for view in views:
-        if view.direct:
-            move_view(conn, view, label)
-    version = _retire(conn, staged, old, keep_versions) if old is not None else None
-    _place_rejects(conn, staged)
-    rename_parts(conn, new, SCHEMA, staged.table)
-    run(conn, sql.SQL("select set_config('search_path', {}, true)").format(sql.Literal(search_path)))
-    done = PublishedTable(
-        label,
-        staged.rows,
-        staged.srid,
-        staged.geometry_type,
-        staged.has_z,
-        tuple(map(str, differences)),
-        version,
-        inserted=staged.rows,
-    )
-    return new, done
 
 
 def _move(conn: psycopg.Connection[Any], schema: str, name: str, to_schema: str, to_name: str) -> None:
@@ -286,9 +294,13 @@ def _renaming(schema: str, old: str, new: str) -> sql.Composed:
     return sql.SQL("alter table {} rename to {}").format(sql.Identifier(schema, old), sql.Identifier(new))
 
 
-def _read_back(conn: psycopg.Connection[Any], staged: StagedTable, oid: int) -> None:
-    """Check what readers see now. A newer load may already have replaced the table; then its count is not checked."""
+def _read_back(conn: psycopg.Connection[Any], staged: StagedTable, oid: int | None) -> None:
+    """Check what readers see now. A table that was merged, or replaced by a newer load meanwhile, is not the staged
+    one.
+    """
     with conn.transaction():
+        if find(conn, SCHEMA, staged.table) != oid:
+            return
         ((rows,),) = run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(SCHEMA, staged.table)))
         still_ours = find(conn, SCHEMA, staged.table) == oid
     if still_ours and rows != staged.rows:

@@ -7,7 +7,7 @@ Here: their names, and removing those that will not be published. Not here: maki
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,16 +90,20 @@ def set_aside(conn: psycopg.Connection[Any], staged: StagedTable) -> StagedTable
 
 
 @contextmanager
-def discarded_on_failure(conn: psycopg.Connection[Any], staged: StagedTable) -> Iterator[None]:
-    """Discard the staged table if publication fails; a table that was set aside stays."""
-    check_table_name(staged.table)
-    if conn.info.transaction_status != TransactionStatus.IDLE:
-        raise GeoAssetsError("INTERNAL", f"{SCHEMA}.{staged.table} cannot be published from within another transaction")
+def discarded_on_failure(conn: psycopg.Connection[Any], staged: Sequence[StagedTable]) -> Iterator[None]:
+    """Discard staged tables if their publication fails; those that were set aside stay."""
+    for table in staged:
+        check_table_name(table.table)
+        if conn.info.transaction_status != TransactionStatus.IDLE:
+            raise GeoAssetsError(
+                "INTERNAL", f"{SCHEMA}.{table.table} cannot be published from within another transaction"
+            )
     try:
         yield
     except BaseException:
-        if not conn.broken and staged.home != WAITING_SCHEMA:
-            discard(conn, staged)
+        for table in staged:
+            if not conn.broken and table.home != WAITING_SCHEMA:
+                discard(conn, table)
         raise
 
 

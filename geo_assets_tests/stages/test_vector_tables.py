@@ -1,0 +1,79 @@
+"""Vector sources of a job become tables: those of one source together, and each is somebody's."""
+
+import geopandas as gpd
+import pytest
+from shapely.geometry import box
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.stages import vector_tables
+from geo_assets.stages.reconcile import reconcile
+from geo_assets_tests.stages.test_deltas import world  # noqa: F401 - the fixture
+
+LAYERS = ("a", "b")
+
+
+def squares(world, rows, *, layers=LAYERS, name="two.gpkg", **columns):  # noqa: F811
+    """A file of the container, made anew, with so many squares in each layer."""
+    path = world.folder / name
+    path.unlink(missing_ok=True)
+    shapes = [box(i, 0, i + 0.5, 1) for i in range(rows)]
+    frame = gpd.GeoDataFrame({"n": range(rows), **columns}, geometry=shapes, crs=4326)
+    for layer in layers:
+        frame.to_file(path, layer=layer)
+    return path
+
+
+def tables(world, schema="vector"):  # noqa: F811
+    """Table -> its rows."""
+    names = world.rows("select tablename from pg_tables where schemaname = %s and tablename ^@ %s", schema, world.name)
+    return {name: world.rows(f'select count(*) from "{schema}"."{name}"')[0][0] for (name,) in sorted(names)}
+
+
+def status(world, job):  # noqa: F811
+    """Status and error code of each task of a job that is listed."""
+    query = "select status::text, error_code from geo.tasks where job_id = %s and listed order by task_key"
+    return world.rows(query, job)
+
+
+def differences(world):  # noqa: F811
+    return reconcile(world.context.settings, collections=[world.name]).differences
+
+
+def in_the_way(world, name):  # noqa: F811
+    """A view that has a table's name."""
+    world.rows(f"create view vector.{name} as select 1 as x")
+
+
+def test_the_tables_of_a_source_are_replaced_together_or_not_at_all(world):  # noqa: F811
+    squares(world, 2, c=[1, 2])
+    world.deliver()
+    (a, b) = tables(world)
+    world.rows(f"create view vector.v_{world.name} as select c from vector.{b}")
+    squares(world, 5)
+    job = world.deliver()
+    assert status(world, job) == [("failed", "SCHEMA_MISMATCH")]
+    assert tables(world) == {a: 2, b: 2}
+    assert differences(world) == ()
+    world.rows(f"drop view vector.v_{world.name}")
+    world.retry(job)
+    assert tables(world) == {a: 5, b: 5}
+
+
+def test_where_one_layer_cannot_be_published_none_of_its_source_is_seen(world):  # noqa: F811
+    squares(world, 2)
+    in_the_way(world, f"{world.name}_two_b")
+    assert status(world, world.deliver()) == [("failed", "SCHEMA_MISMATCH")]
+    assert tables(world) == {}
+    assert differences(world) == ()
+
+
+def test_after_the_gate_too_the_tables_of_a_source_are_published_together(world):  # noqa: F811
+    squares(world, 2)
+
+    def publish(job):
+        in_the_way(world, f"{world.name}_two_b")
+        with pytest.raises(GeoAssetsError, match="two_b"):
+            vector_tables.publish_waiting(world.context, job)
+
+    world.ingest(publish, on_error="fail")
+    assert tables(world) == {}
