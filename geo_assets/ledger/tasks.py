@@ -49,12 +49,20 @@ _PAGE = 100
 _PAGE_BYTES = 8 * 1024**2
 
 #: The state left by an earlier run decides: done stays done, bad stays bad, converted will be registered, the rest is
-#: redone.
+#: redone. Of what was converted, and will not be registered now, the tables get loose as the blobs do.
 _PLAN = """
 with planned as (
     select * from jsonb_to_recordset(%(tasks)s) as t (task_key text, kind text, fingerprint text, input jsonb,
       cost_ms int, bytes bigint, error jsonb)
-)
+),
+noted as (
+    insert into geo.loose_tables (table_name)
+    select distinct made->>'table'
+      from planned p join geo.tasks old using (task_key), jsonb_path_query(old.outputs, '$.tables[*]') made
+     where old.job_id = %(job)s and old.stage = %(stage)s and made ? 'table'
+       and old.receipt is not null and old.status in ('pending', 'running', 'cancelled')
+       and (p.error is not null or old.fingerprint <> p.fingerprint or %(force)s)
+        on conflict do nothing)
 insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input, cost_ms, bytes, run_id, status,
   error_code, error_message, remedy, finished_at)
 select %(job)s, %(stage)s, task_key, kind, fingerprint, input, cost_ms, bytes, %(run)s,

@@ -11,6 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import psycopg
 
 from geo_assets.file_stages import TABLES, Engine
 from geo_assets.ledger.lease import assert_lease
@@ -36,6 +39,7 @@ from geo_assets.stages.waiting_tables import publish_waiting_tables as publish_t
 from geo_assets.stages.waiting_tables import unreadable, wait
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan
 from geo_assets.vector.names import table_names
+from geo_assets.vector.tables.publish import PublishedTable
 
 STAGE = TABLES
 
@@ -67,22 +71,22 @@ def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
         waits = job.parameters_as(IngestContainer).on_error == "fail"
         database = context.load_database
         with staged_source(database, context.sandbox, request, origin, options, names) as (inspected, parts):
-            do = rehearse_parts if waits else publish_parts
-            loaded = loaded_of(parts, do(database, origin, options, parts))
-            outputs = _outputs(inspected, loaded)
-            receipt = _receipt(inspected, loaded, members)
-            if waits:
-                wait(
-                    context,
-                    job,
-                    work,
-                    parts,
-                    outputs=outputs.model_copy(update={"tables": ()}),
-                    receipt=receipt,
+
+            def convert(conn: psycopg.Connection[Any], done: Sequence[PublishedTable]) -> None:
+                """In the publishing transaction: no table is without a task that names it."""
+                made = loaded_of(parts, done)
+                outputs, receipt = _outputs(inspected, made), _receipt(inspected, made, members)
+                context.tasks.convert(
+                    conn, job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt
                 )
-    if not waits:
-        context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
-    return outputs
+
+            if waits:
+                loaded = loaded_of(parts, rehearse_parts(database, origin, options, parts))
+                outputs = _outputs(inspected, loaded).model_copy(update={"tables": ()})
+                wait(context, job, work, parts, outputs=outputs, receipt=_receipt(inspected, loaded, members))
+            else:
+                loaded = loaded_of(parts, publish_parts(database, origin, options, parts, settle=convert))
+            return _outputs(inspected, loaded)
 
 
 def publish_waiting(context: StageContext, job: JobRef) -> int:

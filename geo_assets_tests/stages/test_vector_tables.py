@@ -1,13 +1,19 @@
 """Vector sources of a job become tables: those of one source together, and each is somebody's."""
 
+from contextlib import contextmanager
+from datetime import timedelta
+
 import geopandas as gpd
 import pytest
 from shapely.geometry import box
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.stages import vector_tables
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import reconcile
-from geo_assets_tests.stages.test_deltas import world  # noqa: F401 - the fixture
+from geo_assets.stages.vector_load import staged_source
+from geo_assets_tests.stages.test_deltas import Killed, world  # noqa: F401 - the fixture
 
 LAYERS = ("a", "b")
 
@@ -77,3 +83,44 @@ def test_after_the_gate_too_the_tables_of_a_source_are_published_together(world)
 
     world.ingest(publish, on_error="fail")
     assert tables(world) == {}
+
+
+def killed_after_publication(world):  # noqa: F811
+    """A run that dies as soon as its tables are published; returns its job."""
+
+    @contextmanager
+    def dies(*args):
+        with staged_source(*args) as found:
+            yield found
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_tables, "staged_source", dies)
+        return world.deliver()
+
+
+@pytest.mark.parametrize("becomes", ["bad", "gone"])
+def test_a_table_whose_run_was_killed_is_dropped_if_its_source_is_bad_or_gone_by_then(world, becomes):  # noqa: F811
+    source = squares(world, 2)
+    squares(world, 2, name="stays.gpkg")
+    job = killed_after_publication(world)
+    assert len(tables(world)) in {2, 4}
+    source.unlink()
+    if becomes == "bad":
+        source.write_bytes(b"no GeoPackage any more")
+    with StageContext(world.context.settings) as world.context:
+        world.go_on(job)
+        sweep_orphans(world.context.settings, grace=timedelta(0))
+        assert list(tables(world)) == [f"{world.name}_stays_a", f"{world.name}_stays_b"]
+        assert differences(world) == ()
+
+
+def test_a_table_whose_run_was_killed_is_registered_by_the_next_one_and_not_loaded_again(world):  # noqa: F811
+    squares(world, 2)
+    job = killed_after_publication(world)
+    assert status(world, job) == [("running", None)]
+    with StageContext(world.context.settings) as world.context:
+        world.go_on(job)
+        assert status(world, job) == [("succeeded", None)]
+        assert world.rows("select count(*) from geo.vector_loads where source ^@ %s", f"default/{world.name}") == [(2,)]
+        assert differences(world) == ()
