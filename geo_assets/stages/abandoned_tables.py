@@ -22,6 +22,7 @@ from geo_assets.ledger import loose_tables
 from geo_assets.ledger.table_names import release_name
 from geo_assets.ledger.vector_loads import forget_keys
 from geo_assets.vector.tables.locks import lock_name, retry_while_locked
+from geo_assets.vector.tables.publish import kept_tables
 
 #: Tables per sweep.
 _MOST = 100
@@ -33,8 +34,8 @@ def names_of(labels: Sequence[str]) -> str:
 
 
 def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = "then submit again") -> None:
-    """Drop published tables with their rejects, in the caller's transaction (`retry_while_locked`). Their names become
-    free again, and files that were appended to them may be appended again.
+    """Drop published tables with their rejects and their kept versions, in the caller's transaction
+    (`retry_while_locked`). Their names become free again, and files that were appended to them may be appended again.
 
     Args:
         conn: of the transaction.
@@ -47,9 +48,10 @@ def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = 
     for label in sorted(labels):
         schema, _, name = label.partition(".")
         lock_name(conn, name)
-        both = sql.SQL(", ").join(sql.Identifier(schema, part) for part in (name, f"{name}__rejects"))
+        shown = [sql.Identifier(schema, part) for part in (name, f"{name}__rejects")]
+        every = sql.SQL(", ").join([*shown, *kept_tables(conn, name)])
         try:
-            conn.execute(sql.SQL("drop table if exists {}").format(both))
+            conn.execute(sql.SQL("drop table if exists {}").format(every))
         except psycopg.errors.DependentObjectsStillExist as error:
             raise GeoAssetsError(
                 "SCHEMA_MISMATCH",

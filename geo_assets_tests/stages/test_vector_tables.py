@@ -12,7 +12,8 @@ from geo_assets.stages import vector_tables
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import reconcile
-from geo_assets.stages.vector_load import staged_source
+from geo_assets.stages.unpublish import unpublish_job
+from geo_assets.stages.vector_load import roll_back, staged_source
 from geo_assets_tests.stages.test_deltas import Killed, world  # noqa: F401 - the fixture
 
 LAYERS = ("a", "b")
@@ -124,3 +125,22 @@ def test_a_table_whose_run_was_killed_is_registered_by_the_next_one_and_not_load
         assert status(world, job) == [("succeeded", None)]
         assert world.rows("select count(*) from geo.vector_loads where source ^@ %s", f"default/{world.name}") == [(2,)]
         assert differences(world) == ()
+
+
+@pytest.mark.parametrize("withdrawn", ["unpublished", "retired"])
+def test_a_table_that_is_withdrawn_is_dropped_with_its_versions_and_never_rolled_back(world, withdrawn):  # noqa: F811
+    asked = {"keep_versions": 2, "deleted": "retire"}
+    for rows in (1, 2, 3):
+        source = squares(world, rows, layers=("a",))
+        job = world.deliver(**asked)
+    name = f"{world.name}_two"
+    assert tables(world) == {name: 3}
+    assert tables(world, "vector_versions") == {f"{name}__v1": 1, f"{name}__v2": 2}
+    if withdrawn == "unpublished":
+        unpublish_job(world.context.settings, world.submitter.jobs, job, by="test")
+    else:
+        source.unlink()
+        world.deliver(allow_empty=True, **asked)
+    assert tables(world) == tables(world, "vector_versions") == {}
+    with pytest.raises(GeoAssetsError, match="no earlier version"):
+        roll_back(world.context.settings, name)

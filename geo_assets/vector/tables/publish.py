@@ -202,6 +202,15 @@ def _version_as_staged(conn: psycopg.Connection[Any], table: str, number: int) -
     )
 
 
+def kept_tables(conn: psycopg.Connection[Any], table: str) -> list[sql.Identifier]:
+    """The kept versions of a table, each with its rejects, of which there may be none."""
+    return [
+        sql.Identifier(VERSIONS_SCHEMA, f"{table}__{letter}{number}")
+        for number in _versions(conn, table)
+        for letter in "vr"
+    ]
+
+
 def _versions(conn: psycopg.Connection[Any], table: str) -> list[int]:
     """Return the numbers of the kept versions, the newest last."""
     names = [
