@@ -315,6 +315,7 @@ def _publish_one(conn: psycopg.Connection[Any], origin: Origin, options: LoadOpt
             record(conn, _load_of(origin, options, part.plan, staged), rows=done.rows, drift=done.drift)
     except GeoAssetsError as error:
         if error.code == "ALREADY_LOADED":
+            discard(conn, staged)  # also one that waited: it is off the record then
             return _as_it_is(conn, staged)
         if error.code == "SUPERSEDED" and options.accept_superseded:
             return replace(_as_it_is(conn, staged), superseded=error.message)

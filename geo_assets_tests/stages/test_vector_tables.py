@@ -8,12 +8,15 @@ import pytest
 from shapely.geometry import box
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import vector_tables
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_job
 from geo_assets.stages.vector_load import roll_back, staged_source
+from geo_assets.submissions.boundary import handle
+from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.stages.test_deltas import Killed, world  # noqa: F401 - the fixture
 
 LAYERS = ("a", "b")
@@ -144,3 +147,39 @@ def test_a_table_that_is_withdrawn_is_dropped_with_its_versions_and_never_rolled
     assert tables(world) == tables(world, "vector_versions") == {}
     with pytest.raises(GeoAssetsError, match="no earlier version"):
         roll_back(world.context.settings, name)
+
+
+def appended(world, run=None, **asked):  # noqa: F811
+    """A forced attempt of a job that appends after its gate."""
+
+    def publish(job):
+        if run is not None:
+            run(job)
+        vector_tables.publish_waiting(world.context, job)
+
+    body = {"job_type": "ingest_container", "parameters": {"container": world.name, "mode": "append", **asked}}
+    attempt = handle(world.submitter, raw({**body, "force": True})).submitted.attempt
+    job = Job.of(validate_parameters(body["job_type"], body["parameters"]))
+    return world.work(job, publish, force=True, attempt=attempt)[0]
+
+
+def test_what_was_appended_before_leaves_no_table_that_waits(world):  # noqa: F811
+    squares(world, 3)
+    for _ in range(2):
+        job = appended(world, on_error="fail")
+        assert status(world, job.job_id) == [("succeeded", None)]
+        assert set(tables(world).values()) == {3}
+        assert tables(world, "vector_waiting") == {}
+    assert differences(world) == ()
+
+
+def test_a_run_that_lost_its_job_takes_no_table_that_waits(world):  # noqa: F811
+    squares(world, 3)
+    appended(world, on_error="fail")
+
+    def lose(job):
+        world.rows("update geo.jobs set lease_run_id = 'another' where job_id = %s", job.job_id)
+
+    with pytest.raises(GeoAssetsError, match="no longer owns"):
+        appended(world, lose, on_error="fail")
+    assert set(tables(world, "vector_waiting").values()) == {3}
