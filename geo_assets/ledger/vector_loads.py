@@ -29,7 +29,7 @@ class Load:
     rejected: int = 0
     filtered: int = 0
     repaired: int = 0
-    load_key: str | None = None
+    load_keys: tuple[str, ...] = ()  # the first is recorded; appended under any of them, it is not appended again
 
 
 def now(conn: psycopg.Connection[Any]) -> datetime:
@@ -68,11 +68,14 @@ def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple
         forget_keys(conn, load.table)
     written = conn.execute(
         "insert into geo.vector_loads (table_name, source, layer, mode, load_key, submitted_at, features, loaded,"
-        " rejected, filtered, repaired, table_rows, drift) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " on conflict do nothing",
+        " rejected, filtered, repaired, table_rows, drift)"
+        " select %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s"
+        " where %s <> 'append' or not exists (select from geo.vector_loads where table_name = %s and mode = 'append'"
+        "                                        and load_key = any(%s))",
         (
-            load.table, load.source, load.layer, load.mode, load.load_key, load.submitted_at, load.features,
-            load.loaded, load.rejected, load.filtered, load.repaired, rows, list(drift),
+            load.table, load.source, load.layer, load.mode, next(iter(load.load_keys), None), load.submitted_at,
+            load.features, load.loaded, load.rejected, load.filtered, load.repaired, rows, list(drift),
+            load.mode, load.table, list(load.load_keys),
         ),
     ).rowcount  # fmt: skip
     if not written:

@@ -32,7 +32,7 @@ def of_run(conn: psycopg.Connection[Any], job_id: str, run_id: str) -> list[dict
     """The tables that a run may publish, with their tasks, in the order of files and layers."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select w.table_name, w.load, t.task_key, t.kind, t.fingerprint, t.input
+            """select w.table_name, w.load, t.task_key, t.kind, t.fingerprint, t.input, t.receipt
                  from geo.waiting_tables w join geo.tasks t using (job_id, stage, task_key)
                 where w.job_id = %s and t.run_id = %s and t.listed and t.status = 'running' and t.receipt is not null
                 order by w.task_key, w.position""",

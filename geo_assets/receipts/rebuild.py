@@ -368,7 +368,7 @@ class _Work:
                     source=str(load.get("source") or f"{asked.account}/{asked.container}/{row['task_key']}"),
                     suffix=hashlib.sha256(f"{_RUN}/{row['stac_item']}".encode()).hexdigest()[:8],
                     submitted_at=datetime.fromisoformat(str(load.get("submitted_at") or row["at"])),
-                    load_key=str(load["load_key"]).rpartition("/")[0] if load.get("load_key") else None,
+                    load_keys=(str(load["load_key"]).rpartition("/")[0],) if load.get("load_key") else (),
                 ),
                 LoadOptions(mode=asked.mode, key=asked.key, schema_drift=asked.schema_drift),
                 lambda layers: _names(layers, tables, str(row["task_key"])),

@@ -146,8 +146,14 @@ def content_hash(job: OfJobType, task: Converted) -> str:
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
+def fingerprint_of_bytes(members: Sequence[FetchedFile]) -> str:
+    """The fingerprint of files that were fetched, by their bytes: the same if they are delivered again."""
+    body = [[file.path, file.sha256] for file in members]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
+
+
 def fingerprint_of_members(task_input: TaskInput) -> str:
-    """The fingerprint of a planned task's bytes alone."""
+    """The fingerprint of a planned task's files by their etags, by which release 0.1 recorded what it appended."""
     body = [[m.path, m.size, m.etag] for m in task_input.members]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
 

@@ -58,7 +58,7 @@ class Origin:
     source: str  # for people and the record
     suffix: str  # of its staged tables: 1-10 of a-z and 0-9, no other attempt's
     submitted_at: datetime
-    load_key: str | None = None
+    load_keys: tuple[str, ...] = ()  # the name of its input, then those that earlier releases gave it
     fence: Callable[[psycopg.Connection[Any]], None] | None = None  # called in the publishing transaction
 
 
@@ -249,7 +249,7 @@ def _load_of(origin: Origin, options: LoadOptions, plan: LayerPlan, staged: Stag
         rejected=sum(report.rejected.values()),
         filtered=report.filtered,
         repaired=sum(report.repaired.values()),
-        load_key=f"{origin.load_key}/{plan.label or ''}" if origin.load_key else None,
+        load_keys=tuple(f"{key}/{plan.label or ''}" for key in origin.load_keys),
     )
 
 

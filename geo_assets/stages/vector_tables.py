@@ -24,7 +24,7 @@ from geo_assets.parameters import IngestContainer, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, fingerprint_of_members, plan_files, refuse_source
+from geo_assets.stages.files import fetch, fingerprint_of_bytes, fingerprint_of_members, plan_files, refuse_source
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.vector_load import (
     Loaded,
@@ -65,7 +65,7 @@ def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
     with context.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         request = InspectRequest(source=str(source), **asked_of(job.parameters, Engine.VECTOR))
-        origin, options = _origin(context, job, work), _options(job)
+        origin, options = _origin(context, job, work, members), _options(job)
         names = partial(_names, context, job, work)
         # nothing is visible before the gate; a publication that cannot work is refused before it
         waits = job.parameters_as(IngestContainer).on_error == "fail"
@@ -120,7 +120,7 @@ def _options(job: JobRef) -> LoadOptions:
     return LoadOptions(mode=p.mode, key=p.key, schema_drift=p.schema_drift, keep_versions=p.keep_versions)
 
 
-def _origin(context: StageContext, job: JobRef, work: Work) -> Origin:
+def _origin(context: StageContext, job: JobRef, work: Work, members: Sequence[FetchedFile]) -> Origin:
     with context.load_database.connection() as conn:
         submitted = requested_at(conn, job.run_id)
     p = job.parameters_as(IngestContainer)
@@ -128,7 +128,10 @@ def _origin(context: StageContext, job: JobRef, work: Work) -> Origin:
         source=f"{p.account}/{p.container}/{work.task_key}",
         suffix=hashlib.sha256(f"{job.run_id}/{work.task_key}".encode()).hexdigest()[:8],
         submitted_at=submitted,
-        load_key=f"{job.job_id}/{fingerprint_of_members(work.input)}",
+        load_keys=tuple(
+            f"{job.job_id}/{of_input}"
+            for of_input in (fingerprint_of_bytes(members), fingerprint_of_members(work.input))
+        ),
         fence=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
     )
 

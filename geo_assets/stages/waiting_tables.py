@@ -24,7 +24,7 @@ from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.file_stages import TABLES
 from geo_assets.ledger import waiting_tables
 from geo_assets.ledger.models import Work
-from geo_assets.outcomes import Outputs, Receipt
+from geo_assets.outcomes import FetchedFile, Outputs, Receipt, read_receipt
 from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
@@ -90,7 +90,10 @@ def _is_readable(load: Any) -> bool:
 
 
 def publish_waiting_tables(
-    context: StageContext, job: JobRef, origin_of: Callable[[StageContext, JobRef, Work], Origin], options: LoadOptions
+    context: StageContext,
+    job: JobRef,
+    origin_of: Callable[[StageContext, JobRef, Work, Sequence[FetchedFile]], Origin],
+    options: LoadOptions,
 ) -> int:
     """Publish every waiting table of the job, those of a source in one commit; returns how many.
 
@@ -103,9 +106,9 @@ def publish_waiting_tables(
         rows = waiting_tables.of_run(conn, job.job_id, job.run_id)
     for _, tables in groupby(rows, lambda row: row["task_key"]):
         of_source = list(tables)
-        work = Work.model_validate(of_source[0])
+        work, fetched = Work.model_validate(of_source[0]), read_receipt(TABLES, of_source[0]["receipt"]).input
         try:
-            _publish(context, job, work, of_source, origin_of(context, job, work), options)
+            _publish(context, job, work, of_source, origin_of(context, job, work, fetched), options)
         except GeoAssetsError as error:
             if error.error_class is not ErrorClass.TRANSIENT and error.code != "LEASE_LOST":
                 end_badly(context, job, TABLES, work.task_key, error)

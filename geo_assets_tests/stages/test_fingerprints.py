@@ -5,6 +5,7 @@ import json
 import pytest
 
 from geo_assets.file_stages import COGS, TABLES, Engine
+from geo_assets.outcomes import FetchedFile
 from geo_assets.parameters import (
     IngestContainer,
     Job,
@@ -17,7 +18,7 @@ from geo_assets.parameters import (
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stages.container_inventory import task_input
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import fingerprint_of_members, fingerprints
+from geo_assets.stages.files import fingerprint_of_bytes, fingerprint_of_members, fingerprints
 from geo_assets.storage.sources import Kind, Member, Source
 from geo_assets.vector.models import InspectRequest
 
@@ -130,6 +131,8 @@ def test_a_job_that_was_stored_before_parameters_were_added_gets_their_defaults_
 
 def test_the_fingerprint_of_bytes_alone_is_the_same():
     assert fingerprint_of_members(task_input(SOURCE)) == "ceb3ba7ce55c1944"
+    fetched = [FetchedFile(path="a.shp", size=1, etag=etag, sha256="0" * 64) for etag in ("one", "two")]
+    assert {fingerprint_of_bytes([file]) for file in fetched} == {"06fd3aa3a0d7a033"}
 
 
 def test_a_contract_holds_the_parameters_as_json_as_they_are_stored():

@@ -8,9 +8,11 @@ import pytest
 from shapely.geometry import box
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.outcomes import TaskInput
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import vector_tables
 from geo_assets.stages.context import StageContext
+from geo_assets.stages.files import fingerprint_of_members
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_job
@@ -183,3 +185,28 @@ def test_a_run_that_lost_its_job_takes_no_table_that_waits(world):  # noqa: F811
     with pytest.raises(GeoAssetsError, match="no longer owns"):
         appended(world, lose, on_error="fail")
     assert set(tables(world, "vector_waiting").values()) == {3}
+
+
+@pytest.mark.parametrize("on_error", ["continue", "fail"])
+def test_the_same_bytes_that_are_delivered_again_are_not_appended_again_and_others_are(world, on_error):  # noqa: F811
+    source = squares(world, 3)
+    appended(world, on_error=on_error)
+    data = source.read_bytes()
+    source.unlink()
+    source.write_bytes(data)
+    appended(world, on_error=on_error)
+    assert set(tables(world).values()) == {3}
+    squares(world, 2)
+    appended(world, on_error=on_error)
+    assert set(tables(world).values()) == {5}
+
+
+def test_what_an_earlier_release_appended_is_not_appended_again(world):  # noqa: F811
+    squares(world, 3)
+    job = appended(world)
+    ((stored,),) = world.rows("select input from geo.tasks where job_id = %s", job.job_id)
+    by_etag = f"{job.job_id}/{fingerprint_of_members(TaskInput.model_validate(stored))}/"
+    changed = "update geo.vector_loads set load_key = %s || layer where source = %s returning load_id"
+    assert len(world.rows(changed, by_etag, f"default/{world.name}/two.gpkg")) == len(LAYERS)
+    appended(world)
+    assert set(tables(world).values()) == {3}
