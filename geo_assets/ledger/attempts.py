@@ -234,7 +234,8 @@ class Attempts:
                     "keys": [key for _, key in tasks],
                 },
             )
-            attempt = add_attempt(conn, job_id, requested_by, force=force, goes_on=True)
+            is_new = force or bool(tasks)  # done again whatever they came to, as if submitted now
+            attempt = add_attempt(conn, job_id, requested_by, force=force, goes_on=True, keeps_time=not is_new)
         return Submitted(
             job_id=job_id,
             job_type=str(job["job_type"]),
@@ -314,7 +315,7 @@ class Attempts:
                 return False
             flags = {name: bool(row[name]) for name in OPTIONS}
             trace = Trace(str(row["correlation_id"]), row["traceparent"])  # type: ignore[arg-type]
-            add_attempt(conn, job_id, JANITOR, goes_on=True, trace=trace, **flags)
+            add_attempt(conn, job_id, JANITOR, goes_on=True, keeps_time=True, trace=trace, **flags)
         return True
 
     @retrying
@@ -431,27 +432,30 @@ def add_attempt(
     allow_mass_retire: bool = False,
     verify_sources: bool = False,
     goes_on: bool = False,
+    keeps_time: bool = False,
     trace: Trace | None = None,
 ) -> int:
     """Request one more attempt, while the job's row is locked; returns its number. Without `trace` it gets an id.
 
-    It begins a new delivery (`deltas.py`) if the one before it is completed, unless it goes on with that one.
+    It begins a new delivery (`deltas.py`) if the one before it is completed, unless it goes on with that one. It is a
+    submission of this moment, unless it keeps the time of that one (`vector_loads.py`).
     """
     flags = {"force": force, "mass": allow_mass_retire, "verify": verify_sources}
     ids = {"correlation": trace and trace.correlation_id, "parent": trace and trace.traceparent}
     row = conn.execute(
-        """with last as (select attempt, delivery, outcome from geo.attempts where job_id = %(job)s
-                        order by attempt desc limit 1)
+        """with last as (select attempt, delivery, outcome, coalesce(submitted_at, requested_at) as submitted_at
+                          from geo.attempts where job_id = %(job)s order by attempt desc limit 1)
            insert into geo.attempts
              (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources, correlation_id, traceparent,
-              delivery)
+              delivery, submitted_at)
            select %(job)s, coalesce(attempt, 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s,
                   coalesce(%(correlation)s, gen_random_uuid()::text), %(parent)s::text,
                   case when outcome = 'completed' and not %(goes_on)s then coalesce(delivery, 0) + 1
-                       else coalesce(delivery, 1) end
+                       else coalesce(delivery, 1) end,
+                  case when %(keeps_time)s then submitted_at end
              from (select) as one left join last on true
            returning attempt""",
-        {"job": job_id, "by": requested_by, "goes_on": goes_on, **flags, **ids},
+        {"job": job_id, "by": requested_by, "goes_on": goes_on, "keeps_time": keeps_time, **flags, **ids},
     ).fetchone()
     return int(str(row["attempt"])) if row else 1
 

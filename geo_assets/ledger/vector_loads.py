@@ -39,29 +39,35 @@ def now(conn: psycopg.Connection[Any]) -> datetime:
     return next(iter(row.values())) if isinstance(row, dict) else row[0]  # type: ignore[no-any-return]
 
 
-def requested_at(conn: psycopg.Connection[Any], run_id: str) -> datetime:
-    """The time at which the attempt of a run was requested."""
-    row = conn.execute("select requested_at from geo.attempts where run_id = %s", (run_id,)).fetchone()
+def submitted_at(conn: psycopg.Connection[Any], run_id: str) -> datetime:
+    """The time of the submission that the attempt of a run goes on with, or is."""
+    row = conn.execute(
+        "select coalesce(submitted_at, requested_at) as at from geo.attempts where run_id = %s", (run_id,)
+    ).fetchone()
     if row is None:
         return now(conn)
-    return row["requested_at"] if isinstance(row, dict) else row[0]  # type: ignore[no-any-return]
+    return row["at"] if isinstance(row, dict) else row[0]  # type: ignore[no-any-return]
 
 
-def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple[str, ...] = ()) -> None:
+def record(
+    conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple[str, ...] = (), is_new: bool = False
+) -> None:
     """Record a load, inside its transaction and under its table's lock.
+
+    Args:
+        conn: of the transaction.
+        load: with its account.
+        rows: of the table afterwards.
+        drift: how its schema differs from before.
+        is_new: there was no such table: what was loaded into an earlier one of this name has no part in it.
 
     Raises:
         GeoAssetsError: SUPERSEDED, one that was submitted later has replaced the table; ALREADY_LOADED, this was
             appended before.
     """
     if load.mode in {"replace", "rollback"}:
-        later = conn.execute(
-            "select source from geo.vector_loads where table_name = %s and mode in ('replace', 'rollback') and"
-            " submitted_at > %s order by load_id desc limit 1",
-            (load.table, load.submitted_at),
-        ).fetchone()
-        if later is not None:
-            source = later["source"] if isinstance(later, dict) else later[0]
+        source = None if is_new else _submitted_later(conn, load)
+        if source is not None:
             raise GeoAssetsError(
                 "SUPERSEDED", f"{load.table} holds {source}, which was submitted later than {load.source}"
             )
@@ -80,6 +86,18 @@ def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple
     ).rowcount  # fmt: skip
     if not written:
         raise GeoAssetsError("ALREADY_LOADED", f"{load.source} was appended to {load.table} before")
+
+
+def _submitted_later(conn: psycopg.Connection[Any], load: Load) -> str | None:
+    """The source of the newest load into a table that was submitted later than this one."""
+    row = conn.execute(
+        "select source from geo.vector_loads where table_name = %s and mode in ('replace', 'rollback') and"
+        " submitted_at > %s order by load_id desc limit 1",
+        (load.table, load.submitted_at),
+    ).fetchone()
+    if row is None:
+        return None
+    return str(row["source"] if isinstance(row, dict) else row[0])
 
 
 def forget_keys(conn: psycopg.Connection[Any], table: str) -> None:

@@ -306,13 +306,14 @@ def _publish_one(conn: psycopg.Connection[Any], origin: Origin, options: LoadOpt
     staged = part.staged
     try:
         with conn.transaction():
+            is_new = find(conn, SCHEMA, staged.table) is None
             if options.mode == "replace":
                 done = publish(conn, staged, keep_versions=options.keep_versions, schema_drift=options.schema_drift)
             else:
-                if find(conn, SCHEMA, staged.table) is None:  # what was appended to a table that is gone
+                if is_new:  # what was appended to a table that is gone may be appended again
                     forget_keys(conn, f"{SCHEMA}.{staged.table}")
                 done = merge(conn, staged, options.mode, key=part.key, schema_drift=options.schema_drift)
-            record(conn, _load_of(origin, options, part.plan, staged), rows=done.rows, drift=done.drift)
+            record(conn, _load_of(origin, options, part.plan, staged), rows=done.rows, drift=done.drift, is_new=is_new)
     except GeoAssetsError as error:
         if error.code == "ALREADY_LOADED":
             discard(conn, staged)  # also one that waited: it is off the record then

@@ -18,7 +18,7 @@ import psycopg
 from geo_assets.file_stages import TABLES, Engine
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Work
-from geo_assets.ledger.vector_loads import requested_at
+from geo_assets.ledger.vector_loads import submitted_at
 from geo_assets.outcomes import FetchedFile, TableOutputs, TableReceipt
 from geo_assets.parameters import IngestContainer, asked_of
 from geo_assets.stages.chunks import work_through
@@ -122,7 +122,7 @@ def _options(job: JobRef) -> LoadOptions:
 
 def _origin(context: StageContext, job: JobRef, work: Work, members: Sequence[FetchedFile]) -> Origin:
     with context.load_database.connection() as conn:
-        submitted = requested_at(conn, job.run_id)
+        submitted = submitted_at(conn, job.run_id)
     p = job.parameters_as(IngestContainer)
     return Origin(
         source=f"{p.account}/{p.container}/{work.task_key}",

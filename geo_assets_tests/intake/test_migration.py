@@ -118,3 +118,28 @@ migrate(Settings(_env_file=None), folder=Path({str(tmp_path)!r}))
         assert conn.execute(
             "select array_agg(name order by name) from public.geo_migrations where name ^@ '900'"
         ).fetchone() == (sorted(files),)
+
+
+def test_an_attempt_of_the_janitor_that_has_not_ended_gets_the_time_of_its_submission(cluster, settings, tmp_path):
+    older = settings.model_copy(update={"pg_database": "without_times"})
+    bootstrap(cluster.dsn(), older)
+    for m in migrations():
+        if m.name < "0048":
+            shutil.copy(project_file("sql") / m.name, tmp_path)
+    migrate(older, folder=tmp_path)
+    with psycopg.connect(older.dsn("pipeline")) as conn:
+        conn.execute(
+            "insert into geo.jobs (job_id, job_type, parameters, partition_key, submitted_by) values (%s,"
+            " 'hello_world', '{}', 'hello_a', 'test')",
+            ("a" * 64,),
+        )
+        for attempt, by in enumerate(("cli", "janitor", "http", "janitor", "janitor"), 1):
+            conn.execute(
+                """insert into geo.attempts (job_id, attempt, requested_by, requested_at, outcome)
+                   values (%s, %s, %s, make_timestamptz(2026, 11, %s, 0, 0, 0), %s)""",
+                ("a" * 64, attempt, by, attempt, "completed" if attempt < 3 else None),
+            )
+    assert "0048_submission_times.sql" in migrate(older)
+    with psycopg.connect(older.dsn("pipeline")) as conn:
+        query = "select extract(day from submitted_at)::int from geo.attempts order by attempt"
+        assert [day for (day,) in conn.execute(query)] == [None, None, None, 3, 3]

@@ -210,3 +210,30 @@ def test_what_an_earlier_release_appended_is_not_appended_again(world):  # noqa:
     assert len(world.rows(changed, by_etag, f"default/{world.name}/two.gpkg")) == len(LAYERS)
     appended(world)
     assert set(tables(world).values()) == {3}
+
+
+def killed_before_publication(world, **asked):  # noqa: F811
+    """A run that dies before it has loaded anything; returns its job."""
+
+    def dies(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_tables, "staged_source", dies)
+        return world.deliver(**asked)
+
+
+def test_a_job_that_goes_on_after_its_run_died_does_not_replace_what_was_submitted_later(world):  # noqa: F811
+    squares(world, 3, layers=("a",))
+    earlier = killed_before_publication(world)
+    with StageContext(world.context.settings) as world.context:
+        later = world.deliver(where="n > 0")
+        assert set(tables(world).values()) == {2}
+        world.go_on(earlier)
+        assert status(world, earlier) == [("quarantined", "SUPERSEDED")]
+        assert set(tables(world).values()) == {2}
+        unpublish_job(world.context.settings, world.submitter.jobs, later, by="test")
+        assert tables(world) == {}
+        world.retry(earlier, statuses=["quarantined"])
+        assert status(world, earlier) == [("succeeded", None)]
+        assert set(tables(world).values()) == {3}
