@@ -301,17 +301,17 @@ class Attempts:
 
     @retrying
     def rescue(self, job_id: str, attempt: int) -> bool:
-        """Request a new attempt for the janitor with the options and ids of the dead one, unless another was
-        requested.
+        """Request a new attempt for the janitor with the options and ids of the dead one, unless another was requested
+        or that one has ended since the janitor looked.
         """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
             row = conn.execute(
-                """select attempt, force, allow_mass_retire, verify_sources, correlation_id, traceparent
+                """select attempt, outcome, force, allow_mass_retire, verify_sources, correlation_id, traceparent
                      from geo.attempts where job_id = %s order by attempt desc limit 1""",
                 (job_id,),
             ).fetchone()
-            if row is None or row["attempt"] != attempt:
+            if row is None or row["attempt"] != attempt or row["outcome"] is not None:
                 return False
             flags = {name: bool(row[name]) for name in OPTIONS}
             trace = Trace(str(row["correlation_id"]), row["traceparent"])  # type: ignore[arg-type]

@@ -193,6 +193,18 @@ def test_a_run_that_is_silent_is_declared_dead(submitter, dagster):
     assert run_id in buried
 
 
+@pytest.mark.parametrize("ended", ["cancelled", "completed"])
+def test_a_job_that_ends_between_the_janitors_look_and_its_deed_is_not_started_again(submitter, dagster, ended):
+    job, run_id, _ = at_work(submitter, dagster)
+    age_lease(dagster, job, 100)
+    (seen,) = [each for each in submitter.jobs.stalled_jobs() if each.job_id == job.job_id]
+    assert submitter.cancel(job.job_id) if ended == "cancelled" else submitter.jobs.complete(job.job_id, run_id)
+    dagster.set(run_id, "SUCCESS")
+    assert not submitter.jobs.rescue(seen.job_id, seen.attempt)
+    life = submitter.jobs.life(job.job_id)
+    assert (life.status, life.attempt) == (ended, 1)
+
+
 def seen_at_work(dagster, job, run_id, attempt=1, seconds=300):
     """A run of an attempt that Dagster calls started, for so long."""
     told = dagster.conn.execute(
