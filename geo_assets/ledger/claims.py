@@ -6,7 +6,7 @@ for attempts (`attempts.py`), the proof of a lease inside another transaction (`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -182,12 +182,14 @@ class Claims:
         run_id: str | None = None,
         attempt: int | None = None,
         unowned_only: bool = False,
+        in_transaction: Callable[[DictConnection], None] | None = None,
     ) -> bool:
         """Record how the newest attempt ended, take the lease away, and end its open tasks; false if there was nothing
         to end.
 
         A run that still works on it can publish nothing afterwards. With `run_id` or `attempt`, only if the newest
-        attempt is that one: another may have been requested since the caller looked.
+        attempt is that one: another may have been requested since the caller looked. If it was ended, `in_transaction`
+        is called before the commit.
         """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
@@ -199,7 +201,10 @@ class Claims:
                 ).fetchone()
                 if row and row["live"] and status_of(conn, job_id) is JobStatus.PROCESSING:
                     return False
-            return _end(conn, job_id, outcome, error, run_id, attempt)
+            ended = _end(conn, job_id, outcome, error, run_id, attempt)
+            if ended and in_transaction:
+                in_transaction(conn)
+        return ended
 
     @retrying
     def complete(self, job_id: str, run_id: str) -> bool:
@@ -236,13 +241,15 @@ class Claims:
                 _end(conn, job_id, JobStatus.CANCELLED, GeoAssetsError("CANCELLED", "its run was terminated"), run_id)
             conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
 
-    def fail_unowned(self, job_id: str, error: GeoAssetsError) -> bool:
-        """Fail a job that no run works on; false if one does, or the job has ended."""
+    def fail_unowned(
+        self, job_id: str, error: GeoAssetsError, in_transaction: Callable[[DictConnection], None] | None = None
+    ) -> bool:
+        """Fail a job that no run works on; false if one does, or the job has ended. See `end_attempt`."""
         life = self.life(job_id)
         return (
             life is not None
             and not life.status.is_final
-            and self.end_attempt(job_id, JobStatus.FAILED, error, unowned_only=True)
+            and self.end_attempt(job_id, JobStatus.FAILED, error, unowned_only=True, in_transaction=in_transaction)
         )
 
 

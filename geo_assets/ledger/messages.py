@@ -146,7 +146,7 @@ class Messages:
                 (error.code, storable(error.message), job_id, message_id),
             ).fetchone()
             if updated:
-                _add_error(
+                add_error(
                     conn,
                     error,
                     severity="error",
@@ -168,7 +168,7 @@ class Messages:
     ) -> None:
         """Add an error record."""
         with self._pool.connection() as conn:
-            _add_error(conn, error, severity=severity, message_id=message_id, job_id=job_id, run_id=run_id)
+            add_error(conn, error, severity=severity, message_id=message_id, job_id=job_id, run_id=run_id)
 
     @retrying
     def note_once(self, error: GeoAssetsError, *, severity: str, job_id: str, run_id: str) -> None:
@@ -179,7 +179,7 @@ class Messages:
                 "select from geo.errors where job_id = %s and run_id = %s and code = %s", (job_id, run_id, error.code)
             ).fetchone()
             if known is None:
-                _add_error(conn, error, severity=severity, job_id=job_id, run_id=run_id)
+                add_error(conn, error, severity=severity, job_id=job_id, run_id=run_id)
 
     @retrying
     def body(self, message_id: str) -> tuple[MessageRecord, bytes]:
@@ -280,7 +280,8 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-def _add_error(conn: DictConnection, error: GeoAssetsError, *, severity: str, **links: Any) -> None:
+def add_error(conn: DictConnection, error: GeoAssetsError, *, severity: str, **links: Any) -> None:
+    """Add an error record, in the caller's transaction."""
     values = {"message_id": None, "job_id": None, "run_id": None, "correlation_id": None, "excerpt": None, **links}
     conn.execute(
         """insert into geo.errors (severity, code, error_class, message, remedy, excerpt, message_id, job_id, run_id,

@@ -16,9 +16,9 @@ from enum import StrEnum
 
 from geo_assets.correlation import Trace, about
 from geo_assets.crash import crash_point
-from geo_assets.database.connections import TRANSIENT
+from geo_assets.database.connections import TRANSIENT, DictConnection
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
-from geo_assets.ledger.messages import MessageRecord, RawMessage
+from geo_assets.ledger.messages import MessageRecord, RawMessage, add_error
 from geo_assets.ledger.models import JobLife, JobStatus, MessageState, Submitted
 from geo_assets.parameters import Job
 from geo_assets.spans import span
@@ -59,10 +59,9 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
 
 def _handle(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: Callable[[bytes], Message]) -> Outcome:
     if record.state in {MessageState.POISON, MessageState.REJECTED}:
-        return Outcome(
-            record,
-            error=GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""}),
-        )
+        known = GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""})
+        settle_poison(submitter, record.message_id, record.job_id, known)  # who rejected it may have died before
+        return Outcome(record, error=known)
     if record.state != MessageState.RECEIVED:
         _log.info("message delivered again", extra={"state": record.state, "source": raw.source})
         return Outcome(record)  # delivered again after it was handled
@@ -173,20 +172,27 @@ _NOTES = {
 }
 
 
+#: The records that tell what a poisoned message meant for its job.
+_SETTLED = {"UNHANDLED_POISON", *(code for _, code, _ in _NOTES.values())}
+
+
 def settle_poison(submitter: Submitter, message_id: str, job_id: str | None, error: GeoAssetsError) -> PoisonAction:
-    """Apply `poison_action`. Applied again, it changes nothing and adds no second record."""
+    """Apply `poison_action`, once for a message: a job that goes on afterwards has nothing to do with it."""
     action = poison_action(job_id, submitter.jobs.life(job_id) if job_id else None)
     if action is PoisonAction.NOTHING or job_id is None:
+        return action
+    if _SETTLED & {e.code for e in submitter.messages.errors(message_id=message_id)}:
         return action
     if action is PoisonAction.FAIL:
         reason = GeoAssetsError(
             "UNHANDLED_POISON", f"a message for this job could not be handled: {error.code}: {error.message}"
         )
-        if submitter.jobs.fail_unowned(job_id, reason):
-            submitter.messages.note(reason, severity="alert", message_id=message_id, job_id=job_id)
+
+        def note(conn: DictConnection) -> None:
+            add_error(conn, reason, severity="alert", message_id=message_id, job_id=job_id)
+
+        submitter.jobs.fail_unowned(job_id, reason, in_transaction=note)
         return action
     severity, code, sentence = _NOTES[action]
-    known = {e.code for e in submitter.messages.errors(message_id=message_id)}
-    if code not in known:
-        submitter.messages.note(GeoAssetsError(code, sentence), severity=severity, message_id=message_id, job_id=job_id)
+    submitter.messages.note(GeoAssetsError(code, sentence), severity=severity, message_id=message_id, job_id=job_id)
     return action

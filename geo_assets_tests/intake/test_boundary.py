@@ -164,11 +164,9 @@ def test_the_same_message_delivered_20_times_in_parallel_by_20_connections_is_on
     assert [a.attempt for a in answers if a.attempt] == [1]
 
 
-@pytest.mark.parametrize("point", ["boundary.recorded", "boundary.accepted", "boundary.rejected"])
-def test_a_process_killed_at_a_crash_point_loses_nothing_when_the_message_comes_again(settings, submitter, point):
-    body = b"{" if point == "boundary.rejected" else json.dumps(hello(message=point)).encode()
+def killed_at(point, settings, body, *, source_id):
+    """Deliver a message to a process that is killed at a crash point."""
     program = f"""
-import sys
 from geo_assets.settings import Settings
 from geo_assets.submissions.submit import Submitter
 from geo_assets.submissions.boundary import handle
@@ -177,12 +175,18 @@ settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pg_
                     pipeline_password="p")
 body = {body!r}
 with Submitter(settings, launches=False) as s:
-    handle(s, RawMessage(source="crash", source_id={point!r}, body=body, size_bytes=len(body), correlation_id="c"))
+    handle(s, RawMessage(source="crash", source_id={source_id!r}, body=body, size_bytes=len(body), correlation_id="c"))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], env={"GEO_ASSETS_CRASH": point, "PATH": "/usr/bin:/bin"}, check=False
     )
     assert done.returncode == -9
+
+
+@pytest.mark.parametrize("point", ["boundary.recorded", "boundary.accepted", "boundary.rejected"])
+def test_a_process_killed_at_a_crash_point_loses_nothing_when_the_message_comes_again(settings, submitter, point):
+    body = b"{" if point == "boundary.rejected" else json.dumps(hello(message=point)).encode()
+    killed_at(point, settings, body, source_id=point)
     again = handle(submitter, raw(body, source="crash", source_id=point))
     record, _ = submitter.messages.body(again.record.message_id)
     assert record.deliveries == 2
@@ -238,6 +242,34 @@ def test_poison_for_a_job_that_nobody_works_on_fails_it_and_alerts(submitter, da
     assert [e.severity for e in submitter.messages.errors(job_id=job.job_id) if e.code == "UNHANDLED_POISON"] == [
         "alert"
     ]
+
+
+def test_a_job_of_a_poisoned_message_fails_also_where_the_process_was_killed_that_rejected_it(
+    settings, submitter, dagster
+):
+    job = a_job(submitter, dagster, None)
+    body = b'{"broken": "job_id":"' + job.job_id.encode() + b'"'
+    killed_at("boundary.rejected", settings, body, source_id="settled later")
+    again = handle(submitter, raw(body, source="crash", source_id="settled later"))
+    found = submitter.jobs.find(job.job_id)
+    assert (found.status, found.error_code) == ("failed", "UNHANDLED_POISON")
+    assert {e.code for e in submitter.messages.errors(message_id=again.record.message_id)} == {
+        "INVALID_JSON",
+        "UNHANDLED_POISON",
+    }
+
+
+def test_a_poisoned_message_that_comes_again_leaves_a_later_attempt_of_its_job_alone(submitter, dagster):
+    body = hello()
+    job = job_of(body)
+    handle(submitter, raw(body))
+    bad = raw(b'{"broken": "job_id":"' + job.job_id.encode() + b'"')
+    handle(submitter, bad)
+    assert submitter.jobs.find(job.job_id).status == "failed"
+    assert handle(submitter, raw(body)).submitted.attempt == 2
+    record = handle(submitter, bad).record
+    assert submitter.jobs.find(job.job_id).status == "queued"
+    assert len(submitter.messages.errors(message_id=record.message_id)) == 2
 
 
 def test_poison_for_a_failed_job_is_expected(submitter, dagster):
