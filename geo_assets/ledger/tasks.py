@@ -91,7 +91,13 @@ on conflict (job_id, stage, task_key) do update set
         when old.status = %(bad_input)s and old.fingerprint = excluded.fingerprint and not %(force)s
           then old.error_message end,
     remedy = case when excluded.status = %(bad_input)s then excluded.remedy
-        when old.status = %(bad_input)s and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
+        when old.status = %(bad_input)s and old.fingerprint = excluded.fingerprint and not %(force)s
+          then old.remedy end,
+    -- what is found bad now is news, as what `Tasks.fail` ends
+    started_at = case when excluded.status <> %(bad_input)s then old.started_at end,
+    finished_at = case when excluded.status <> %(bad_input)s
+        or old.status = excluded.status and old.fingerprint = excluded.fingerprint and not %(force)s
+          then old.finished_at else now() end
 """
 
 #: Tasks that were converted, never registered, and have no source any more: nothing refers to their blobs and tables

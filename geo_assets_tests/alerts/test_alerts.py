@@ -13,7 +13,7 @@ from geo_assets.alerts.send import post, send_due
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import PlannedTask
-from geo_assets.outcomes import TaskInput
+from geo_assets.outcomes import CogOutputs, TaskInput
 from geo_assets.settings import Settings, load_settings
 from geo_assets.stages.janitor import run_janitor
 from geo_assets.submissions.boundary import handle
@@ -23,6 +23,7 @@ from geo_assets_tests.webhook import Webhook
 
 SECRET = "whoever-knows-this-may-post"
 ENDS_BADLY = GeoAssetsError("INTERNAL", "it failed at password=hush-hush\nand\x1b[2J more")
+MADE = CogOutputs(cog="default/cogs/a.tif", sha256="0" * 64)
 
 
 @pytest.fixture
@@ -118,6 +119,33 @@ def test_a_job_that_finds_no_bad_file_and_one_that_knew_them_before_are_no_news(
     submitter.jobs.complete(good.job_id, of_good)
     assert send(told) == "there is nothing to tell"
     assert len(webhook.posted) == 1
+
+
+def test_a_good_file_that_a_later_attempt_finds_bad_while_it_plans_is_told_of_once(submitter, dagster, told, webhook):
+    job, run_id = a_run(submitter, dagster)
+
+    def planned(run_id, fingerprint, error=None):
+        task = PlannedTask(task_key="a.tif", kind="raster", fingerprint=fingerprint, input=TaskInput(), error=error)
+        submitter.tasks.plan(job.job_id, run_id, "cogs", [task])
+        if error is None:
+            submitter.tasks.start(job.job_id, run_id, "cogs", "a.tif")
+            submitter.tasks.succeed(job.job_id, run_id, "cogs", "a.tif", outputs=MADE)
+        assert submitter.jobs.complete(job.job_id, run_id)
+        dagster.set(run_id, "SUCCESS")
+
+    planned(run_id, "small")
+    too_large = GeoAssetsError("TOO_LARGE", "it has 30 GB").to_dict()
+    for attempt in (2, 3):
+        submitter.jobs.retry(job.job_id, requested_by="test", statuses=("cancelled",))
+        run_id = dagster.run(job, "STARTED")
+        submitter.jobs.claim(job.partition_key, run_id, attempt)
+        planned(run_id, "large", too_large)
+    assert send(told) == "1 alert sent"
+    (posted,) = webhook.posted
+    assert (posted.body["kind"], posted.body["job"]["attempt"]) == ("bad_files", 2)
+    assert [(r["code"], r["example"]) for r in posted.body["reasons"]] == [("TOO_LARGE", "a.tif")]
+    (task,) = submitter.tasks.records(job.job_id)
+    assert (task.status, task.started_at) == ("quarantined", None)
 
 
 def test_a_run_that_was_killed_is_told_and_so_is_the_job_that_is_given_up(submitter, dagster, told, webhook):
