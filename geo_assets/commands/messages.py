@@ -83,12 +83,14 @@ def poison_replay(
     error_code: Annotated[str | None, typer.Option("--error-code", help="All messages with this code.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Process messages again as they were received; those that are accepted now leave poison."""
+    """Process messages again as they were received; those that are accepted now leave poison. Fails unless all are."""
     from geo_assets.submissions.poison import replay
 
     with open_submitter() as submitter:
         outcomes = [replay(submitter, m) for m in _chosen(submitter, message_id, error_code)]
     _print_outcomes(outcomes, as_json=as_json)
+    if any("error_code" in outcome for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command("discard")
@@ -98,13 +100,11 @@ def poison_discard(
     as_json: JsonFlag = False,
 ) -> None:
     """Take messages out of poison for good; their records stay."""
-    from geo_assets.ledger.models import MessageState
+    from geo_assets.submissions.poison import discard
 
     with open_submitter() as submitter:
-        chosen = _chosen(submitter, message_id, error_code)
-        for m in chosen:
-            submitter.messages.set_state(m, MessageState.DISCARDED)
-    _print_outcomes([{"message_id": m, "state": MessageState.DISCARDED} for m in chosen], as_json=as_json)
+        outcomes = [discard(submitter, m) for m in _chosen(submitter, message_id, error_code)]
+    _print_outcomes(outcomes, as_json=as_json)
 
 
 def _chosen(submitter: Submitter, message_id: str | None, error_code: str | None) -> list[str]:
@@ -113,7 +113,7 @@ def _chosen(submitter: Submitter, message_id: str | None, error_code: str | None
     if (message_id is None) == (error_code is None):
         raise GeoAssetsError("INVALID_PARAMETERS", "name one message, or --error-code", remedy="geo-assets poison list")
     if message_id is not None:
-        return [submitter.messages.body(message_id)[0].message_id]
+        return [message_id]
     return [
         r.message_id
         for r in submitter.messages.list(state=MessageState.POISON, error_code=known_code(error_code), limit=10_000)

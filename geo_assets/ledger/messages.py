@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import MessageState
 from geo_assets.text import escaped
 
 #: Azure's limit on a queue message; the other ways in share it, so that a message can move between them.
@@ -127,10 +126,14 @@ class Messages:
         return MessageRecord.model_validate(record)
 
     def accept(self, conn: DictConnection, message_id: str, *, job_type: str, job_id: str) -> None:
-        """Mark a message as accepted, in the transaction that records the job."""
+        """Mark a message as accepted, in the transaction that records the job; one in poison, whose error stays, as
+        replayed.
+        """
         conn.execute(
-            "update geo.messages set state = 'accepted', handled_at = now(), job_type = %s, job_id = %s,"
-            " error_code = null, error_message = null where message_id = %s",
+            """update geo.messages set handled_at = now(), job_type = %s, job_id = %s,
+                   state = case when state in ('poison', 'rejected') then 'replayed'
+                                when state = 'received' then 'accepted' else state end
+                where message_id = %s""",
             (job_type, job_id, message_id),
         )
 
@@ -202,12 +205,13 @@ class Messages:
         return MessageRecord.model_validate(row[0]), bytes(row[0]["body"])  # type: ignore[call-overload]
 
     @retrying
-    def set_state(self, message_id: str, state: MessageState) -> None:
-        """Take a message out of poison: replayed or discarded. Its error records stay."""
+    def discard(self, message_id: str) -> None:
+        """Take a message out of poison for good, if it is there. Its error records stay."""
         with self._pool.connection() as conn:
             conn.execute(
-                "update geo.messages set state = %s::geo.message_state, handled_at = now() where message_id = %s",
-                (state, message_id),
+                "update geo.messages set state = 'discarded', handled_at = now()"
+                " where message_id = %s and state in ('poison', 'rejected')",
+                (message_id,),
             )
 
     @retrying

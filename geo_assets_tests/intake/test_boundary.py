@@ -10,13 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from geo_assets.cli import app
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.submissions.boundary import PoisonAction, handle, poison_action, settle_poison
 from geo_assets.submissions.messages import read_message, recover_job_id
 from geo_assets.submissions.submit import Submitter
 from geo_assets.text import escaped
+from geo_assets_tests.databases import environment
 from geo_assets_tests.intake.messages import hello, raw
 
 CORPUS = {
@@ -297,3 +300,58 @@ def test_settling_poison_twice_adds_nothing(submitter, dagster):
 
 def test_a_message_without_a_recoverable_id_touches_no_job():
     assert poison_action(None, None) is PoisonAction.NOTHING
+
+
+# -- out of poison -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poison(settings, monkeypatch):
+    """`geo-assets poison …`: its exit code, and what it printed, or the error with which it ended."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+
+    def call(*arguments):
+        done = CliRunner().invoke(app, ["poison", *arguments, "--json"])
+        return done.exit_code, json.loads(done.stdout) if done.stdout else done.exception
+
+    return call
+
+
+@pytest.mark.parametrize("command", ["discard", "replay"])
+@pytest.mark.parametrize("state", ["received", "accepted"])
+def test_a_message_that_is_not_in_poison_is_neither_discarded_nor_replayed(submitter, poison, state, command):
+    message = raw(hello())
+    record = submitter.messages.record(message)
+    if state == "accepted":
+        handle(submitter, message)
+    code, said = poison(command, record.message_id[:12])
+    assert (code, said.code) == (1, "INVALID_PARAMETERS")
+    assert f"is not in poison, but {state}" in said.message
+    assert submitter.messages.body(record.message_id)[0].state == state
+    assert (handle(submitter, message).submitted is None) is (state == "accepted")
+
+
+def test_a_replay_fails_while_a_message_is_still_not_accepted_and_a_discarded_one_is_not_replayed(submitter, poison):
+    message_id = handle(submitter, raw(b"{")).record.message_id
+    code, (outcome,) = poison("replay", message_id)
+    assert (code, outcome["state"], outcome["error_code"]) == (1, "poison", "INVALID_JSON")
+    assert poison("discard", message_id) == (0, [{"message_id": message_id, "state": "discarded"}])
+    assert poison("replay", message_id)[0] == 1
+    assert submitter.messages.body(message_id)[0].state == "discarded"
+
+
+def test_a_message_leaves_poison_with_the_commit_that_accepts_it_and_keeps_its_error(submitter, poison, monkeypatch):
+    def refuses(*_, **__):
+        raise GeoAssetsError("INTERNAL", "not yet")
+
+    message = raw(hello())
+    with monkeypatch.context() as patch:
+        patch.setattr(submitter, "submit", refuses)
+        for _ in range(5):
+            with contextlib.suppress(GeoAssetsError):
+                message_id = handle(submitter, message).record.message_id
+    code, (outcome,) = poison("replay", message_id)
+    assert (code, outcome["state"]) == (0, "replayed")
+    record, _ = submitter.messages.body(message_id)
+    assert (record.state, record.job_id, record.error_code) == ("replayed", outcome["job_id"], "INTERNAL")

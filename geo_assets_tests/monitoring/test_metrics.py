@@ -241,7 +241,7 @@ def test_what_came_as_poison_stays_counted_when_it_leaves_poison(api, submitter)
         for body in (b"no json", b'{"job_type": "hello_world", "parameters": {"n": 1}, "unknown": 1}')
     ]
     handle(submitter, raw({"job_type": "hello_world", "parameters": {"n": 1}}, source="blob:default/submissions"))
-    submitter.messages.set_state(poison[0], "discarded")
+    submitter.messages.discard(poison[0])
     assert replay(submitter, poison[1])["state"] == "poison"
     found = samples(api)
     came = Counter()
