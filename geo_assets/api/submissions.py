@@ -16,7 +16,7 @@ from geo_assets.api.dependencies import TheSettings, TheSubmitter, scope
 from geo_assets.api.problems import problem
 from geo_assets.correlation import CORRELATION_HEADER, Trace
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, RawMessage
+from geo_assets.ledger.messages import HTTP, MAX_MESSAGE_BYTES, RawMessage
 from geo_assets.ledger.models import JobStatus
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.stages.planning import Plan, insist_on_plan, make_plan
@@ -152,7 +152,7 @@ async def _raw_message(request: Request, job_type: str | None = None) -> RawMess
     size = max(len(body), int(declared) if declared.isdigit() and len(declared) < 15 else 0)
     trace = Trace.of(request.headers.get(CORRELATION_HEADER), request.headers.get("traceparent"))
     return RawMessage(
-        source="http",
+        source=HTTP,
         source_id=str(uuid.uuid4()),
         body=bytes(body),
         size_bytes=size,

@@ -34,6 +34,9 @@ LAUNCHES_PER_TICK = 50
 #: A tick must end well within Dagster's 60 seconds; what is left comes with the next.
 MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
 
+#: A request over HTTP is answered, or nobody waits for it any more.
+_LONGEST_ANSWER = timedelta(minutes=5)
+
 #: How long it is known which alerts were sent.
 _ALERTS_KEPT = timedelta(days=30)
 
@@ -118,6 +121,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
         runs = Runs(context.instance, origin.location_name if origin else "")
         with Ledger(settings, connections=1) as ledger:
             done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look, runs.at_work)
+            ledger.messages.reject_unanswered(_LONGEST_ANSWER)
             ledger.jobs.forget_signs(_SIGNS_KEPT)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
             ledger.tallies.sum_up()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, LiteralString
 
 from psycopg_pool import ConnectionPool
@@ -16,10 +16,14 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import MessageState
 from geo_assets.text import escaped
 
 #: Azure's limit on a queue message; the other ways in share it, so that a message can move between them.
 MAX_MESSAGE_BYTES = 64 * 1024
+
+#: The source of messages that nobody delivers again: their senders have the answer.
+HTTP = "http"
 
 #: The part of a too large message that is kept.
 _KEPT_BYTES = MAX_MESSAGE_BYTES + 1
@@ -158,6 +162,13 @@ class Messages:
                     correlation_id=str(updated["correlation_id"]),
                     excerpt=escaped(bytes(updated["body"]), _EXCERPT),  # type: ignore[call-overload]
                 )
+
+    def reject_unanswered(self, older_than: timedelta) -> None:
+        """Reject what came over HTTP so long ago and is not decided: whoever had it died, or lost the database."""
+        asked_before = datetime.now(UTC) - older_than
+        for message in self.list(state=MessageState.RECEIVED, source=HTTP, before=asked_before):
+            error = GeoAssetsError("INTERRUPTED", "it was not answered", remedy="send it again")
+            self.reject(message.message_id, error, job_id=None)
 
     @retrying
     def note(

@@ -18,7 +18,7 @@ from geo_assets.correlation import Trace, about
 from geo_assets.crash import crash_point
 from geo_assets.database.connections import TRANSIENT, DictConnection
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
-from geo_assets.ledger.messages import MessageRecord, RawMessage, add_error
+from geo_assets.ledger.messages import HTTP, MessageRecord, RawMessage, add_error
 from geo_assets.ledger.models import JobLife, JobStatus, MessageState, Submitted
 from geo_assets.parameters import Job
 from geo_assets.spans import span
@@ -45,9 +45,9 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     """Process one message to its end.
 
     Raises:
-        GeoAssetsError: a transient error (the database does not answer): the message stays where it is and is
-            delivered again. Any other fault that is not the message's own is recorded; after `_TRIES` of them the
-            message is poison.
+        GeoAssetsError: a transient error (a store does not answer): the message stays where it is and is delivered
+            again. Any other fault that is not the message's own is recorded; after `_TRIES` of them the message is
+            poison. None over HTTP, where a message is not delivered again: each rejects it.
         psycopg.Error: a transient error.
     """
     record = submitter.messages.record(raw)
@@ -68,8 +68,6 @@ def _handle(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: 
     try:
         submitted = _submit(submitter, raw, record, read)
     except GeoAssetsError as error:
-        if error.error_class is ErrorClass.TRANSIENT:
-            raise
         failure = error
     except TRANSIENT:
         raise
@@ -88,15 +86,25 @@ def _handle(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: 
             },
         )
         return Outcome(record, submitted=submitted)
-    if (
-        failure.error_class is not ErrorClass.INVALID
-        and len(submitter.messages.errors(message_id=record.message_id)) + 1 < _TRIES
-    ):
-        submitter.messages.note(failure, severity="warning", message_id=record.message_id)
-        _log.warning("message comes again after a fault", extra={"code": failure.code, "reason": failure.message})
+    if _comes_again(submitter, raw, record, failure):
         raise failure
     reject(submitter, record, raw.body, failure)
     return Outcome(record, error=failure)
+
+
+def _comes_again(submitter: Submitter, raw: RawMessage, record: MessageRecord, failure: GeoAssetsError) -> bool:
+    """Whether a message is to be tried again that failed; where that is by a fault of ours it is noted. Over HTTP its
+    sender is told, and may send another.
+    """
+    if raw.source == HTTP or failure.error_class is ErrorClass.INVALID:
+        return False
+    if failure.error_class is ErrorClass.TRANSIENT:
+        return True
+    if len(submitter.messages.errors(message_id=record.message_id)) + 1 >= _TRIES:
+        return False
+    submitter.messages.note(failure, severity="warning", message_id=record.message_id)
+    _log.warning("message comes again after a fault", extra={"code": failure.code, "reason": failure.message})
+    return True
 
 
 def _submit(

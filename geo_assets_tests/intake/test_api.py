@@ -1,6 +1,7 @@
 import json
 import re
 import time
+from datetime import timedelta
 
 import jwt
 import pytest
@@ -17,7 +18,7 @@ from geo_assets.parameters import JOB_TYPES
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.submit import Submitter
 from geo_assets.web.guard import is_loopback
-from geo_assets_tests.intake.messages import raw
+from geo_assets_tests.intake.messages import hello, raw
 from geo_assets_tests.intake.test_boundary import CORPUS
 
 
@@ -117,6 +118,36 @@ def test_a_hostile_body_is_a_plain_problem_with_a_record(api, what):
     assert recorded["correlation_id"] == body["correlation_id"]
     assert recorded["state"] == "rejected"
     assert recorded["size_bytes"] == len(CORPUS[what])
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "title"),
+    [(GeoAssetsError("STORAGE_UNAVAILABLE", "away"), 503, "STORAGE_UNAVAILABLE"), (KeyError("ours"), 500, "INTERNAL")],
+)
+def test_a_submission_that_meets_a_fault_is_rejected_and_does_not_wait_for_anybody(
+    api, settings, submitter, monkeypatch, fault, status, title
+):
+    def fails(*_):
+        raise fault
+
+    (settings.home / "containers" / "faulty").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr("geo_assets.api.submissions.insist_on_plan", fails)
+    answer = api.post("/api/jobs/submit/list_container", json={"container": "faulty"}, params={"plan_hash": "x"})
+    body = assert_problem(answer, status)
+    assert body["title"] == title
+    (record,) = submitter.messages.list(source="http", limit=1)
+    assert (record.state, record.error_code, record.correlation_id) == ("rejected", title, body["correlation_id"])
+    assert submitter.messages.list(source="http", state="received") == []
+
+
+def test_a_submission_whose_process_is_killed_before_its_answer_is_rejected_after_a_while(submitter):
+    waits, killed = (submitter.messages.record(raw(hello(), source=source)) for source in ("blob:a/b", "http"))
+    submitter.messages.reject_unanswered(timedelta(minutes=5))
+    assert submitter.messages.body(killed.message_id)[0].state == "received"
+    submitter.messages.reject_unanswered(timedelta(0))
+    states = [submitter.messages.body(each.message_id)[0].state for each in (waits, killed)]
+    assert states == ["received", "rejected"]
+    assert [e.code for e in submitter.messages.errors(message_id=killed.message_id)] == ["INTERRUPTED"]
 
 
 def test_unknown_things_are_404(api):
