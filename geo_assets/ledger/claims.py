@@ -57,8 +57,8 @@ class Claims:
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH;
-                LAUNCHES_PAUSED, and somebody launched it by hand; CANCELLED, the attempt was ended before its run came
-                to this; INVALID_PARAMETERS, this release does not take what another took, and the attempt has failed.
+                LAUNCHES_PAUSED, and the run has not begun; CANCELLED, the attempt was ended before its run came to
+                this; INVALID_PARAMETERS, this release does not take what another took, and the attempt has failed.
         """
         with self._pool.connection() as conn:
             job = _locked(conn, partition_key)
@@ -67,8 +67,7 @@ class Claims:
                     "PARTITION_MISMATCH",
                     f"partition {partition_key} is a {job['job_type']}, not a {' or '.join(sorted(job_types))}",
                 )
-            if attempt is None:
-                _insist_on_no_pause(conn)
+            _insist_on_no_pause(conn, run_id)
             owner = job["lease_run_id"]
             if owner not in {None, run_id} and _is_live(conn, str(job["job_id"]), str(owner)):
                 conn.execute(
@@ -278,7 +277,11 @@ def _locked(conn: DictConnection, partition_key: str) -> dict[str, Any]:
     return job
 
 
-def _insist_on_no_pause(conn: DictConnection) -> None:
+def _insist_on_no_pause(conn: DictConnection, run_id: str) -> None:
+    """A run that has claimed its job goes on in a pause; one that waited in Dagster's queue does not begin in it."""
+    if conn.execute("select from geo.attempts where run_id = %s", (run_id,)).fetchone() is not None:
+        return
+    conn.execute("lock table geo.pause in share mode")  # whoever begins one sees this claim, or this claim sees it
     if now := current(conn):
         raise GeoAssetsError("LAUNCHES_PAUSED", f"no job is launched until {now.until:%F %T} UTC: {now.reason}")
 

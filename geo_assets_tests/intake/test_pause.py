@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -16,7 +17,10 @@ from geo_assets.database.migrate import PGSTAC_VERSION, migrate, pgstac_version
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.pause import at_work as at_work_now
 from geo_assets.ledger.pause import current, nothing_at_work, pause, resume
+from geo_assets.stages.claim import claim_job
+from geo_assets.stages.context import StageContext
 from geo_assets_tests.intake.test_lifecycle import age_lease, at_work, submitted
+from geo_assets_tests.waiting import until
 
 
 @pytest.fixture
@@ -63,6 +67,54 @@ def test_a_run_that_somebody_launches_by_hand_in_a_pause_does_not_begin(submitte
     with pytest.raises(GeoAssetsError, match="new disk") as refused:
         submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), None)
     assert refused.value.code == "LAUNCHES_PAUSED"
+
+
+def test_a_run_that_waited_in_dagsters_queue_begins_after_the_migration_and_not_below_it(
+    settings, submitter, dagster, db
+):
+    job, _, _ = submitted(submitter)
+    assert submitter.jobs.take_launch(job.job_id, 1)
+    run_id = dagster.run(job, "QUEUED")
+    db.execute("update geo.attempts set launched_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
+    began = threading.Event()
+
+    def run():
+        with StageContext(settings, run_id=run_id) as context:
+            claim_job(
+                context,
+                partition_key=job.partition_key,
+                run_id=run_id,
+                attempt=1,
+                job_types=frozenset({"hello_world"}),
+            )
+        began.set()
+
+    with nothing_at_work(settings, 0, print, "migration"):
+        dagster.set(run_id, "STARTED")
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert not began.wait(1.5)
+        assert at_work_now(db) == []
+    assert began.wait(10)
+    thread.join()
+    assert at_work_now(db) == [job.job_id]
+
+
+def test_a_claim_that_is_under_way_when_a_pause_begins_is_seen_as_work(settings, submitter, dagster, db):
+    job, _, _ = submitted(submitter)
+    assert submitter.jobs.take_launch(job.job_id, 1)
+    run_id = dagster.run(job, "STARTED")
+    db.execute("update geo.attempts set launched_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
+    with connect(settings) as slow, ThreadPoolExecutor(1) as pool:
+        slow.execute("select from geo.attempts where job_id = %s for update", (job.job_id,))
+        claiming = pool.submit(submitter.jobs.claim, job.partition_key, run_id, 1)
+        waits = "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        until(lambda: db.execute(waits).fetchone(), 10)
+        releasing = threading.Timer(0.5, slow.commit)
+        releasing.start()
+        pause(db, timedelta(hours=1), "migration")
+        assert at_work_now(db) == [job.job_id]
+        assert claiming.result().won
 
 
 def test_a_migration_waits_for_a_job_and_lets_nothing_begin_meanwhile(settings, submitter, dagster, db):
