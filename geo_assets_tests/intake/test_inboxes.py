@@ -12,6 +12,7 @@ import pytest
 from geo_assets.database import connections
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.postgresql import free_port
+from geo_assets.submissions.inboxes import blobs
 from geo_assets.submissions.inboxes.base import drain
 from geo_assets.submissions.inboxes.blobs import BlobInbox
 from geo_assets.submissions.inboxes.intake import drain_inboxes, waiting
@@ -21,7 +22,10 @@ from geo_assets_tests.intake.messages import hello
 
 
 @pytest.fixture
-def inbox(settings):
+def inbox(settings, monkeypatch):
+    """Whose files count as written long ago."""
+    monkeypatch.setattr(blobs, "_QUIET_SECONDS", 0)
+    monkeypatch.setattr(blobs, "_EMPTY_SECONDS", 0)
     folder = settings.home / "containers" / "submissions"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "inbox").mkdir(parents=True)
@@ -42,6 +46,26 @@ def test_good_manifests_go_to_done_and_bad_ones_to_poison_under_the_id_of_their_
     assert [n.rpartition("_")[2] for n in names(inbox / "done")] == ["good.json"]
     poisoned = {m.message_id for m in submitter.messages.list(state="poison", source=BlobInbox(settings).name)}
     assert {n.partition("_")[0] for n in names(inbox / "poison")} <= poisoned
+
+
+def test_a_manifest_that_is_being_written_is_left_until_it_is_whole(settings, submitter, inbox, monkeypatch):
+    monkeypatch.undo()
+    manifest, source = inbox / "inbox" / "job.json", BlobInbox(settings)
+    whole = json.dumps(hello())
+
+    def drained(seconds_ago):
+        os.utime(manifest, (time.time() - seconds_ago,) * 2)
+        return drain(source, submitter, limit=10, seconds=10)
+
+    with manifest.open("w") as writer:  # as cp and scp do
+        assert drained(0) == drained(10) == {}
+        writer.write(whole[:20])
+        writer.flush()
+        assert drained(0) == drained(-1) == {}  # by a clock that is ahead, too
+        writer.write(whole[20:])
+    assert drained(3) == {"accepted": 1}
+    manifest.touch()
+    assert drained(100) == {"poison": 1}
 
 
 def test_a_batch_is_bounded(settings, submitter, inbox):
@@ -330,6 +354,7 @@ def test_a_process_killed_between_the_record_and_the_queue_loses_and_doubles_not
     program = f"""
 from geo_assets.settings import Settings
 from geo_assets.submissions.inboxes import queue
+from geo_assets.submissions.inboxes import blobs
 from geo_assets.submissions.inboxes.base import drain
 from geo_assets.submissions.submit import Submitter
 queue._VISIBILITY_SECONDS = 2

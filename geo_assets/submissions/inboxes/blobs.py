@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
+from geo_assets.accounts import LocalAccount
 from geo_assets.correlation import Trace
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, MessageRecord, RawMessage
@@ -33,6 +34,10 @@ INBOX, CLAIMED, DONE, POISON = "inbox/", "claimed/", "done/", "poison/"
 
 #: Handling a message takes milliseconds; a process that claimed one this long ago is dead.
 _CLAIM_SECONDS = 60
+
+#: In a directory a file is seen while it is written: it is left until it was not changed for so long, and an empty one
+#: until nobody will write into it any more.
+_QUIET_SECONDS, _EMPTY_SECONDS = 2, 60
 
 #: More are not counted: a thousand or more are in each, and it is told every few seconds.
 _PAGES_COUNTED = 10
@@ -117,6 +122,7 @@ class BlobInbox:
 
     def __init__(self, settings: Settings) -> None:
         self._container = open_container(settings, settings.inbox_account, settings.inbox_container, hasty=True)
+        self._is_directory = isinstance(settings.storage_accounts[settings.inbox_account], LocalAccount)
         self.name = f"blob:{settings.inbox_account}/{settings.inbox_container}"
 
     def receive(self, limit: int) -> Iterator[BlobDelivery | UnreachableDelivery]:
@@ -156,9 +162,18 @@ class BlobInbox:
                 if _UNREACHABLE.search(blob.path.removeprefix(INBOX)):
                     unreachable.append(blob)
                     continue
+                if self._may_be_written_to(blob):
+                    continue
                 claimed = f"{CLAIMED}{int(time.time())}_{_claim_name(blob)}"
                 if self._container.move(blob.path, claimed):
                     yield claimed
+
+    def _may_be_written_to(self, blob: Blob) -> bool:
+        """Whether somebody may be in the middle of writing it. A service shows what is whole."""
+        if not self._is_directory:
+            return False
+        quiet = abs(time.time() - blob.last_modified.timestamp())  # another machine's clock may be ahead
+        return quiet < (_QUIET_SECONDS if blob.size else _EMPTY_SECONDS)
 
     def _read(self, claimed: str) -> BlobDelivery | None:
         begun = self._container.first_bytes(claimed, MAX_MESSAGE_BYTES + 1)
