@@ -47,6 +47,7 @@ def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options
                 attempt=attempt_of(context.run.tags),
                 job_types=frozenset({job_type}),
                 options=options.model_dump() if options else None,
+                again=context.run.parent_run_id is not None,
             )
         process_is_about(correlation_id=job.correlation_id, job_id=job.job_id)
         context.instance.add_run_tags(context.run_id, _tags(job))

@@ -22,8 +22,12 @@ from geo_assets.ledger.models import Attempt, JobStatus, RunAtWork, StalledJob, 
 from geo_assets.parameters import Job
 from geo_assets.task_status import BAD_INPUT
 
-#: A process that took the launch of an attempt and did not launch it within this time has died; the sensor does it.
-LAUNCH_GRACE_SECONDS = 20
+#: How long Dagster's webserver has for an answer.
+DAGSTER_ANSWER_SECONDS = 20
+
+#: A process that took the launch of an attempt and did not launch it within this time has died; the sensor does it. It
+#: looks how large the job is, and asks the webserver twice.
+LAUNCH_GRACE_SECONDS = 3 * DAGSTER_ANSWER_SECONDS
 
 #: A run that is left behind is dead if it was silent for so long: after its last sign of life it has a word to say to
 #: Dagster.
@@ -93,7 +97,7 @@ _UNCLAIMED_JOBS: LiteralString = (
     _WITHOUT_OUTCOME
     + """
           and r.run_id is null and a.run_id is null and a.launched_at is not null
-          and a.requested_at < now() - make_interval(secs => %(grace)s)
+          and a.requested_at < now() - make_interval(secs => %(lease)s)
           and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %(lease)s)"""
 )
 
@@ -289,7 +293,6 @@ class Attempts:
     def _without_outcome(self, query: LiteralString) -> list[StalledJob]:
         numbers = {
             "lease": lease.LEASE_SECONDS,
-            "grace": LAUNCH_GRACE_SECONDS,
             "janitor": JANITOR,
             "deleted": DELETED,
             "files": MOST_FATAL_FILES,

@@ -44,8 +44,9 @@ class Claims:
         job_types: Collection[str] = (),
         requested_by: str = "dagster",
         options: Mapping[str, bool] | None = None,
+        again: bool = False,
     ) -> Claim:
-        """Make `run_id` the owner of its job, unless another live run is.
+        """Make `run_id` the owner of its job, unless another live run is, or another run had the same attempt.
 
         Args:
             partition_key: of the job.
@@ -54,6 +55,7 @@ class Claims:
             job_types: those that the run can execute; nothing is written for a job of another type.
             requested_by: who asked, where the run is an attempt that nobody recorded.
             options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside its attempt.
+            again: somebody asked Dagster to execute the run of the attempt once more; that is an attempt of its own.
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH;
@@ -68,14 +70,14 @@ class Claims:
                     f"partition {partition_key} is a {job['job_type']}, not a {' or '.join(sorted(job_types))}",
                 )
             _insist_on_no_pause(conn, run_id)
-            owner = job["lease_run_id"]
-            if owner not in {None, run_id} and _is_live(conn, str(job["job_id"]), str(owner)):
+            owner = _live_owner(conn, job, run_id) or (None if again else _twin(conn, job, run_id, attempt))
+            if owner:
                 conn.execute(
                     "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do"
                     " nothing",
                     (run_id, job["job_id"], owner),
                 )
-                return _claim_of(job, run_id, owner=str(owner), flags={"force": False})
+                return _claim_of(job, run_id, owner=owner, flags={"force": False})
             conn.execute(
                 "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s",
                 (run_id, job["job_id"]),
@@ -286,13 +288,29 @@ def _insist_on_no_pause(conn: DictConnection, run_id: str) -> None:
         raise GeoAssetsError("LAUNCHES_PAUSED", f"no job is launched until {now.until:%F %T} UTC: {now.reason}")
 
 
-def _is_live(conn: DictConnection, job_id: str, run_id: str) -> bool:
+def _live_owner(conn: DictConnection, job: Mapping[str, Any], run_id: str) -> str | None:
+    """The other run that owns the job and lives."""
+    owner = job["lease_run_id"]
+    if owner in {None, run_id}:
+        return None
     row = conn.execute(
         """select from geo.jobs j
             where j.job_id = %s and j.lease_heartbeat > now() - make_interval(secs => %s)""",
-        (job_id, lease.LEASE_SECONDS),
+        (job["job_id"], lease.LEASE_SECONDS),
     ).fetchone()
-    return row is not None and not _is_over(conn, run_id)
+    return str(owner) if row is not None and not _is_over(conn, str(owner)) else None
+
+
+def _twin(conn: DictConnection, job: Mapping[str, Any], run_id: str, attempt: int | None) -> str | None:
+    """The other run that had the attempt for which this one was launched, too: whoever launched it gave up too early.
+    What it did is not done once more.
+    """
+    row = conn.execute(
+        """select run_id from geo.attempts where job_id = %(job)s and attempt = %(attempt)s and run_id <> %(run)s
+              and not exists (select from geo.attempts where run_id = %(run)s)""",
+        {"job": job["job_id"], "attempt": attempt, "run": run_id},
+    ).fetchone()
+    return str(row["run_id"]) if row else None
 
 
 def _is_over(conn: DictConnection, run_id: str) -> bool:

@@ -29,9 +29,10 @@ def claim_job(
     attempt: int | None,
     job_types: frozenset[str],
     options: dict[str, bool] | None = None,
+    again: bool = False,
 ) -> JobRef:
     """The job of a partition, owned by this run, or by another one (`stood_aside`). A run that was launched before a
-    pause waits for its end.
+    pause waits for its end. The arguments are those of `Claims.claim`.
 
     Raises:
         GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type; CANCELLED;
@@ -41,7 +42,7 @@ def claim_job(
 
     def claim_now() -> Claim:
         insist_on_release(context.settings)
-        return context.jobs.claim(partition_key, run_id, attempt, job_types=job_types, options=options)
+        return context.jobs.claim(partition_key, run_id, attempt, job_types=job_types, options=options, again=again)
 
     claim = claim_now() if attempt is None else _after_pauses(context, claim_now)
     context.run_id = run_id

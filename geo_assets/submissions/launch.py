@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.attempts import DAGSTER_ANSWER_SECONDS
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import Attempt
 from geo_assets.settings import Settings
@@ -150,7 +151,7 @@ def _client() -> httpx.Client:
     """One for the process, which threads share: making one reads all certificates, and takes as long as an answer. A
     connection is given up before the webserver closes it, five seconds after its last answer.
     """
-    return httpx.Client(timeout=30, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
+    return httpx.Client(timeout=DAGSTER_ANSWER_SECONDS, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
 
 
 def ask(webserver_url: str, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:

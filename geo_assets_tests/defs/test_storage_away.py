@@ -107,7 +107,7 @@ def test_a_run_whose_tags_cannot_be_stored_claims_its_job_once_more(monkeypatch)
     job = SimpleNamespace(job_id="0" * 64, correlation_id="c", submitted_by="s", parameters=None)
     monkeypatch.setattr(claims, "claim_job", lambda *_, **__: claimed.append(1) or job)
     monkeypatch.setattr(claims, "process_is_about", lambda **_: None)
-    run = SimpleNamespace(tags={})
+    run = SimpleNamespace(tags={}, parent_run_id=None)
     context = SimpleNamespace(partition_key="p", run_id="run", run=run, instance=SimpleNamespace(add_run_tags=full))
     with pytest.raises(dg.RetryRequested):
         claims.claim(context, stages, "hello_world")

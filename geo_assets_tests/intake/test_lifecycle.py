@@ -9,6 +9,7 @@ from geo_assets.ledger.vector_loads import submitted_at
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, run_janitor
+from geo_assets.submissions import launch
 from geo_assets.submissions.launch import ATTEMPT_TAG, attempt_of
 from geo_assets_tests.intake.messages import hello
 
@@ -113,6 +114,42 @@ def test_a_second_run_of_a_job_at_work_stands_aside_and_is_not_taken_for_it(subm
     dagster.set(second, "SUCCESS")
     assert submitter.jobs.find(job.job_id).run_id == run_id
     assert submitter.jobs.find(job.job_id).status == "processing"
+
+
+def test_a_second_run_of_an_attempt_does_not_do_again_what_the_first_has_done(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    twin = dagster.run(job, "QUEUED")
+    submitter.jobs.complete(job.job_id, run_id)
+    dagster.set(run_id, "SUCCESS")
+    dagster.set(twin, "STARTED")
+    claim = submitter.jobs.claim(job.partition_key, twin, 1)
+    assert (claim.won, claim.owner_run_id) == (False, run_id)
+    dagster.set(twin, "SUCCESS")
+    found = submitter.jobs.find(job.job_id)
+    assert (found.run_id, found.attempt, found.status) == (run_id, 1, "completed")
+
+
+def test_a_run_that_is_executed_again_in_dagster_is_an_attempt_of_its_own(submitter, dagster):
+    job, *_ = completed(submitter, dagster)
+    again = dagster.run(job, "STARTED")
+    assert submitter.jobs.claim(job.partition_key, again, 1, again=True).won
+    assert submitter.jobs.claim(job.partition_key, again, 1).won  # it has its attempt
+    assert submitter.jobs.life(job.job_id).attempt == 2
+
+
+def test_an_attempt_is_not_launched_again_while_its_launcher_may_still_wait_for_dagsters_answers(submitter, dagster):
+    job, *_ = submitted(submitter)
+    assert submitter.jobs.take_launch(job.job_id, 1)
+    waits = 2 * launch._client().timeout.read
+    age = "update geo.attempts set requested_at = now() - %(age)s, launched_at = now() - %(age)s where job_id = %(job)s"
+
+    def taken(seconds):
+        dagster.conn.execute(age, {"age": timedelta(seconds=seconds), "job": job.job_id})
+        return [each.job_id for each in submitter.jobs.take_launches(1000, ["hello_world"])]
+
+    assert job.job_id not in taken(waits)
+    assert job.job_id in taken(2 * waits)
+    assert submitter.cancel(job.job_id)  # launches of other tests would wait for it
 
 
 def test_a_run_that_lost_its_lease_changes_no_task(submitter, dagster):

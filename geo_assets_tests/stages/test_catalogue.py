@@ -61,15 +61,14 @@ class World:
         before: Callable[[JobRef], None] = lambda job: None,
         *,
         force: bool = False,
-        attempt: int = 1,
     ) -> tuple[JobRef, CatalogueReport]:
-        """Run an attempt of a submitted job."""
+        """Run the newest attempt of a submitted job."""
         run_id = self.dagster.run(asked, "STARTED")
         job = claim_job(
             self.context,
             partition_key=asked.partition_key,
             run_id=run_id,
-            attempt=attempt,
+            attempt=self.context.jobs.life(asked.job_id).attempt,
             job_types=frozenset({asked.job_type}),
             options={"force": force},
         )

@@ -123,7 +123,7 @@ def insist_for_every_number(make, monkeypatch, place, fail, error) -> None:
                 (asked.partition_key,),
             )
             assert handle(world.submitter, raw(body)).submitted
-            job, _ = world.work(asked, attempt=2)
+            job, _ = world.work(asked)
         insist_on_all(world, job)
         if not nth.was_met:
             return
