@@ -219,12 +219,18 @@ def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
     it.
     """
     with open_submitter() as submitter:
+        job_id = submitter.jobs.find(job_id).job_id
+        cancelled = submitter.cancel(job_id)
         record = submitter.jobs.find(job_id)
-        if not submitter.cancel(record.job_id):
+        if not cancelled and record.status.is_final:
             log(f"nothing to cancel: the job is {record.status}")
+        elif not cancelled:
+            log(
+                f"nothing to cancel: attempt {record.attempt} has ended; Dagster has not closed run {record.run_id} yet"
+            )
         if submitter.warning:
             log(submitter.warning)
-        show_job(submitter.jobs.find(record.job_id), as_json=as_json)
+        show_job(record, as_json=as_json)
 
 
 def _redo(status: TaskStatus) -> Any:

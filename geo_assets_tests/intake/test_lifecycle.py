@@ -2,7 +2,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from typer.testing import CliRunner
 
+from geo_assets.cli import app
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask, RunAtWork, StalledJob
 from geo_assets.ledger.vector_loads import submitted_at
@@ -11,6 +13,7 @@ from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, run_janitor
 from geo_assets.submissions import launch
 from geo_assets.submissions.launch import ATTEMPT_TAG, attempt_of
+from geo_assets_tests.databases import environment
 from geo_assets_tests.intake.messages import hello
 
 
@@ -100,6 +103,21 @@ def test_a_rescue_and_a_retry_go_on_with_a_submission_and_what_is_asked_anew_is_
     submitter.retry(job.job_id, requested_by="test", force=True)
     forced, requested = attempt(7)
     assert again < forced == requested
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_who_cancels_a_job_that_is_done_hears_so_also_while_dagster_closes_its_run(
+    settings, submitter, dagster, monkeypatch, closed
+):
+    job, run_id, _ = at_work(submitter, dagster)
+    assert submitter.jobs.complete(job.job_id, run_id)
+    if closed:
+        dagster.set(run_id, "SUCCESS")
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["cancel", job.job_id, "--json"])
+    told = "the job is completed" if closed else f"attempt 1 has ended; Dagster has not closed run {run_id} yet"
+    assert (done.exit_code, done.stderr) == (0, f"nothing to cancel: {told}\n")
 
 
 # -- the lease -----------------------------------------------------------------------------------------------------
