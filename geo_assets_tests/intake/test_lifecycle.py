@@ -77,26 +77,27 @@ def test_the_same_request_after_a_cancellation_is_a_new_attempt(submitter, dagst
 def test_a_rescue_and_a_retry_go_on_with_a_submission_and_what_is_asked_anew_is_one(submitter, dagster):
     job, _, parameters = submitted(submitter)
 
-    def attempt(number):
-        """Run it until it fails; the time of its submission, and of its request."""
+    def attempt(number, *, dies=False):
+        """Run it until it fails or dies; the time of its submission, and of its request."""
         run_id = dagster.run(job, "STARTED")
         assert submitter.jobs.claim(job.partition_key, run_id, number).won
         at = submitted_at(dagster.conn, run_id)
-        submitter.jobs.end_attempt(job.job_id, "failed", GeoAssetsError("INTERNAL", "x"), run_id=run_id)
+        if not dies:
+            submitter.jobs.end_attempt(job.job_id, "failed", GeoAssetsError("INTERNAL", "x"), run_id=run_id)
         dagster.set(run_id, "FAILURE")
         query = "select requested_at from geo.attempts where run_id = %s"
         return at, dagster.conn.execute(query, (run_id,)).fetchone()[0]
 
-    first, requested = attempt(1)
+    first, requested = attempt(1, dies=True)
     assert first == requested
     assert submitter.jobs.rescue(job.job_id, 1)
-    assert attempt(2)[0] == first
+    assert attempt(2, dies=True)[0] == first
     assert submitter.jobs.rescue(job.job_id, 2)
     assert attempt(3)[0] == first
     submitter.retry(job.job_id, requested_by="test", only=["failed"])
     assert attempt(4)[0] == first
     assert submitter.submit(parameters, submitted_by="test").attempt == 5
-    again, requested = attempt(5)
+    again, requested = attempt(5, dies=True)
     assert first < again == requested
     assert submitter.jobs.rescue(job.job_id, 5)
     assert attempt(6)[0] == again

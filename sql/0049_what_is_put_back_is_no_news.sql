@@ -1,4 +1,4 @@
--- 0052_what_is_put_back_is_no_news.sql: rows that a rebuild puts back tell of times long ago: nobody hears of them, and no counter moves.
+-- 0049_what_is_put_back_is_no_news.sql: rows that a rebuild puts back tell of times long ago: nobody hears of them, and no counter moves.
 
 -- Whether rows are of now: a rebuild says in its transaction that they are not.
 create function geo.is_news() returns boolean language sql stable
