@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -44,6 +45,17 @@ def print_json(value: Any) -> None:
     """The one JSON document of a command."""
     _Printed.json = True
     print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """As `print_json`, of a list that is never held whole."""
+    _Printed.json = True
+    between = "[\n"
+    for value in values:
+        one = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+        print(between + textwrap.indent(one, "  "), end="")
+        between = ",\n"
+    print("[]" if between == "[\n" else "\n]")
 
 
 def print_json_line(value: Any) -> None:

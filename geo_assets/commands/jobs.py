@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, log, out, print_json, print_json_line, print_table
+from geo_assets.commands.console import JsonFlag, log, out, print_json, print_json_line, print_json_list, print_table
 from geo_assets.commands.shared import JobId, follow_job, next_step, open_submitter, show_job
 from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
@@ -126,23 +126,30 @@ def tasks(
             raise GeoAssetsError(
                 "INVALID_PARAMETERS", f"this job has no stage {stage!r}", remedy=f"one of: {', '.join(stages)}"
             )
-        records = [r for r in submitter.tasks.records(record.job_id, stage=stage) if not status or r.status in status]
-        records = [r for r in records if not warned or warnings(r.outputs)]
-    if as_json:
-        print_json([r.model_dump(mode="json") for r in records])
-        return
-    settings = load_settings()
+        records = (
+            r
+            for r in submitter.tasks.iterate(record.job_id, stage)
+            if (not status or r.status in status) and (not warned or warnings(r.outputs))
+        )
+        if as_json:
+            print_json_list(r.model_dump(mode="json") for r in records)
+            return
+        settings = load_settings()
+        for r in records:
+            _print_task(settings, r)
+
+
+def _print_task(settings: Settings, task: TaskRecord) -> None:
     styles = {
         TaskStatus.SUCCEEDED: "green",
         TaskStatus.SKIPPED: "dim",
         BAD_INPUT: "yellow",
         TaskStatus.FAILED: "red",
     }
-    for r in records:
-        style = styles.get(r.status, "")
-        out.print(f"{r.status:<12}{r.stage:<21}{one_line(r.task_key)}", style=style, markup=False, soft_wrap=True)
-        for line in _what_became(settings, r):
-            out.print(f"{'':<12}{line}", markup=False, soft_wrap=True)
+    line = f"{task.status:<12}{task.stage:<21}{one_line(task.task_key)}"
+    out.print(line, style=styles.get(task.status, ""), markup=False, soft_wrap=True)
+    for line in _what_became(settings, task):
+        out.print(f"{'':<12}{line}", markup=False, soft_wrap=True)
 
 
 def _what_became(settings: Settings, task: TaskRecord) -> list[str]:
@@ -197,12 +204,12 @@ def delta(
         )
     with open_submitter() as submitter:
         record = submitter.jobs.find(job_id)
-        found = submitter.ledger.deltas.files(record.job_id, only=only or ())
-    if as_json:
-        print_json([file.model_dump(mode="json", exclude_none=True) for file in found])
-        return
-    for file in found:
-        print_delta(file)
+        found = submitter.ledger.deltas.iterate(record.job_id, only=only or ())
+        if as_json:
+            print_json_list(file.model_dump(mode="json", exclude_none=True) for file in found)
+            return
+        for file in found:
+            print_delta(file)
     log(str(record.delta) if record.delta else f"a job of this type or release has no such account: {record.job_type}")
 
 

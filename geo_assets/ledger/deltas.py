@@ -11,7 +11,7 @@ delivery, whatever other jobs do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +24,9 @@ from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import DeltaCounts, PublishedSource
 from geo_assets.outcomes import Outputs
+
+#: Files that are read at once.
+_PAGE = 1000
 
 
 class Delta(StrEnum):
@@ -151,7 +154,7 @@ class Deltas:
         *,
         only: Sequence[str] = (),
         after: tuple[str, str] = ("", ""),
-        limit: int = 1_000_000,
+        limit: int | None = None,
     ) -> list[FileDelta]:
         """What the newest delivery of a job changed, in (stage, file) order.
 
@@ -159,7 +162,7 @@ class Deltas:
             job_id: whole.
             only: these deltas; all if empty.
             after: the (stage, file) after which to begin.
-            limit: most that are returned.
+            limit: most that are returned; None: there is no limit.
         """
         with self._pool.connection() as conn:
             rows = conn.execute(
@@ -171,6 +174,13 @@ class Deltas:
                 {"job": job_id, "only": list(only), "stage": after[0], "file": after[1], "limit": limit},
             ).fetchall()
         return [FileDelta.model_validate(row) for row in rows]
+
+    def iterate(self, job_id: str, *, only: Sequence[str] = ()) -> Iterator[FileDelta]:
+        """As `files`, all of them without holding them all."""
+        after = ("", "")
+        while page := self.files(job_id, only=only, after=after, limit=_PAGE):
+            yield from page
+            after = (page[-1].stage, page[-1].file)
 
 
 def counts(conn: DictConnection, job_id: str) -> DeltaCounts | None:

@@ -407,9 +407,11 @@ class Tasks(PendingTasks):
         stage: str | None = None,
         statuses: Sequence[str] = (),
         after: tuple[str, str] = ("", ""),
-        limit: int = 1_000_000,
+        limit: int | None = None,
     ) -> list[TaskRecord]:
-        """Tasks of a job in (stage, key) order. Unfinished tasks of an ended job are shown as cancelled."""
+        """Tasks of a job in (stage, key) order, all or so many. Unfinished tasks of an ended job are shown as
+        cancelled.
+        """
         with self._pool.connection() as conn:
             job = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
             rows = conn.execute(
@@ -458,32 +460,20 @@ class Tasks(PendingTasks):
 
     @retrying
     def warned_of_kind(
-        self, job_id: str, kind: str, *, after: tuple[str, str] = ("", ""), limit: int = 1_000_000
+        self, job_id: str, kind: str, *, after: tuple[str, str] = ("", ""), limit: int | None = None
     ) -> list[WarnedTask]:
         """The tasks of a job with a warning of a kind, in (stage, key) order, each with its warnings of that kind."""
         with self._pool.connection() as conn:
             return of_kind(conn, job_id, kind, after=after, limit=limit)
 
-    def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
-        """All tasks of a stage without holding them all. Between two pages no transaction is open: the caller may wait
-        for a store.
+    def iterate(self, job_id: str, stage: str | None = None) -> Iterator[TaskRecord]:
+        """As `records`, all tasks of a job or of a stage without holding them all. Between two pages no transaction is
+        open: the caller may wait for a store.
         """
-        after = ""
-        while page := self._page(job_id, stage, after):
+        after = ("", "")
+        while page := self.records(job_id, stage=stage, after=after, limit=_PAGE):
             yield from page
-            after = page[-1].task_key
-
-    @retrying
-    def _page(self, job_id: str, stage: str, after: str) -> list[TaskRecord]:
-        with self._pool.connection() as conn:
-            rows = conn.execute(
-                """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs,
-                  started_at, finished_at
-                     from geo.tasks where job_id = %s and stage = %s and listed and task_key > %s
-                       order by task_key limit %s""",
-                (job_id, stage, after, _PAGE),
-            ).fetchall()
-        return [_record(row, ended=False) for row in rows]
+            after = (page[-1].stage, page[-1].task_key)
 
 
 def _unreadable(conn: DictConnection, job_id: str, stage: str) -> list[str]:

@@ -87,7 +87,7 @@ def of_tasks(
 
 
 def of_kind(
-    conn: psycopg.Connection[dict[str, object]], job_id: str, kind: str, *, after: tuple[str, str], limit: int
+    conn: psycopg.Connection[dict[str, object]], job_id: str, kind: str, *, after: tuple[str, str], limit: int | None
 ) -> list[WarnedTask]:
     """The tasks of a job that have a warning of a kind, each with those of that kind, in (stage, key) order."""
     with closing(_warned(conn, job_id, after=after)) as tasks:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +7,10 @@ from typer.testing import CliRunner
 
 from geo_assets.cli import app
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import deltas, tasks
+from geo_assets.ledger.deltas import Deltas
 from geo_assets.ledger.models import PlannedTask, RunAtWork, StalledJob
+from geo_assets.ledger.tasks import Tasks
 from geo_assets.ledger.vector_loads import submitted_at
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import Job, validate_parameters
@@ -119,6 +123,46 @@ def test_who_cancels_a_job_that_is_done_hears_so_also_while_dagster_closes_its_r
     done = CliRunner().invoke(app, ["cancel", job.job_id, "--json"])
     told = "the job is completed" if closed else f"attempt 1 has ended; Dagster has not closed run {run_id} yet"
     assert (done.exit_code, done.stderr) == (0, f"nothing to cancel: {told}\n")
+
+
+def test_all_tasks_and_deltas_of_a_job_are_listed_and_never_more_of_them_held_than_a_page(
+    settings, submitter, dagster, monkeypatch
+):
+    job, run_id, _ = at_work(submitter, dagster)
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    held = []
+
+    def printed(*command):
+        return json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+
+    def counted(read):
+        def page(*args, **given):
+            found = read(*args, **given)
+            held.append(len(found))
+            return found
+
+        return page
+
+    monkeypatch.setattr(Tasks, "records", counted(Tasks.records))
+    monkeypatch.setattr(Deltas, "files", counted(Deltas.files))
+    for module in (tasks, deltas):
+        monkeypatch.setattr(module, "_PAGE", 2, raising=False)
+    assert printed("tasks", job.job_id) == printed("delta", job.job_id) == []
+
+    keys = [f"{number}.tif" for number in range(5)]
+    planned = [PlannedTask(task_key=key, kind="raster", fingerprint="f") for key in keys]
+    for stage in ("cogs", "other"):
+        submitter.tasks.plan(job.job_id, run_id, stage, planned)
+    dagster.conn.execute(
+        "insert into geo.deltas (job_id, delivery, stage, task_key, what)"
+        " select job_id, 1, stage, task_key, 'new' from geo.tasks where job_id = %s",
+        (job.job_id,),
+    )
+    assert [each["task_key"] for each in printed("tasks", job.job_id)] == keys * 2
+    assert [each["task_key"] for each in printed("tasks", job.job_id, "--stage", "other")] == keys
+    assert [each["file"] for each in printed("delta", job.job_id)] == keys * 2
+    assert max(held) == 2
 
 
 # -- the lease -----------------------------------------------------------------------------------------------------
