@@ -201,6 +201,29 @@ def test_a_comma_that_may_part_thousands_is_refused_until_it_is_said(rows):
     assert rows(text, source_crs="EPSG:27700", decimal=",")[0].bounds == (530, 180, 530, 180)
 
 
+@pytest.mark.parametrize("x", ["512 345,6", "512345,6", "512,345", "512.345,6"])
+def test_a_comma_that_no_row_of_the_sample_explains_makes_no_number(rows, x):
+    text = "n,x,y\n" + "".join(f"{n},500 {n:03},5 700 000\n" for n in range(100))
+    _, sent, report = rows(f'{text}100,"{x}","5 700 000"\n', source_crs="EPSG:25832")
+    assert ([row["n"] for row in sent], report.rejected) == ([*range(100)], {NOT_NUMBERS: 1})
+
+
+def test_thousands_that_are_surely_parted_by_commas_need_no_sample(rows):
+    text = "x,y\n" + "500 000,5 700 000\n" * 100 + '"512,345.5","5,700,000"\n'
+    _, sent, report = rows(text, source_crs="EPSG:25832")
+    assert (shapely.from_wkb(sent[-1]["geom"]).wkt, report.rejected) == ("POINT (512345.5 5700000)", {})
+
+
+@pytest.mark.parametrize(
+    ("first", "other"), [("530,000.5", "530 000,5"), ("530 000,5", "530 000.5"), ("530 000,5", "530,000.5")]
+)
+def test_a_decimal_mark_other_than_that_of_the_file_makes_no_number(rows, first, other):
+    text = f'x;y\n"{first}";"5 700 000"\n"{other}";"5 700 000"\n'
+    _, sent, report = rows(text, source_crs="EPSG:25832", decimal="." if "." in first else ",")
+    assert [shapely.from_wkb(row["geom"]).x for row in sent] == [530000.5]
+    assert report.rejected == {NOT_NUMBERS: 1}
+
+
 @pytest.mark.parametrize("header", ["POINT_X,POINT_Y", "X Coord,Y Coord", "utm_easting,utm_northing", "X.UTM,Y.UTM"])
 def test_names_of_eastings_are_known_however_their_words_are_joined(rows, header):
     assert rows(f"{header}\n500000,5700000\n", source_crs="EPSG:25832")[0].bounds == (5e5, 5.7e6, 5e5, 5.7e6)

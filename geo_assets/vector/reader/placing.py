@@ -108,8 +108,17 @@ _COMMA = r"^[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?$"
 #: Thousands separators, also non-breaking blanks and apostrophes.
 _BLANKS = " '’\u00a0\u202f"
 _BY_COMMAS, _BY_POINTS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$", r"^[+-]?\d{1,3}(\.\d{3})+(,\d*)?$"
-_BY_BLANKS = rf"^[+-]?\d{{1,3}}([{_BLANKS}]\d{{3}})+([.,]\d*)?$"
+_SURELY_BY_COMMAS = r"^[+-]?\d{1,3}((,\d{3})+\.\d*|(,\d{3}){2,})$"
 _EITHER = re.compile(r"[+-]?\d{1,3},\d{3}")
+
+#: No coordinate says what its comma is: a point is a decimal mark, one comma may be either.
+UNDECIDED = ""
+_BY_MARKS = {".": _BY_COMMAS, ",": _BY_POINTS, UNDECIDED: _SURELY_BY_COMMAS}
+
+
+def _by_blanks(decimal: str) -> str:
+    return rf"^[+-]?\d{{1,3}}([{_BLANKS}]\d{{3}})+([{decimal or '.'}]\d*)?$"
+
 
 #: Degrees, minutes and seconds, with a sign or a letter for the hemisphere. O is east in one language and west in
 #: another.
@@ -135,7 +144,7 @@ class Placing:
     kind: Kind
     columns: tuple[int, ...]  # positions: x and y, or one
     crs: str | None  # as far as the file says
-    decimal: str = "."
+    decimal: str = "."  # or a comma, or `UNDECIDED`
     srid: int | None = None  # from EWKT and EWKB
 
     @property
@@ -260,23 +269,23 @@ def _pair(x: int, y: int, crs: str | None, rows: list[list[str]], options: Layer
 
 
 def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
-    """Return the decimal mark of coordinates.
+    """Return the decimal mark of coordinates, as far as some of them decide it.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, `530,000` may be 530 or 530000, and no other value decides it.
     """
-    if any(re.match(_BY_COMMAS, v) and (v.count(",") > 1 or "." in v) for v in values):
+    if any(re.match(_SURELY_BY_COMMAS, v) for v in values):
         return "."
     if any(
         "," in v
         and not _EITHER.fullmatch(v)
-        and (re.match(_COMMA, v) or re.match(_BY_POINTS, v) or re.match(_BY_BLANKS, v))
+        and (re.match(_COMMA, v) or re.match(_BY_POINTS, v) or re.match(_by_blanks(","), v))
         for v in values
     ):
         return ","
     unclear = next((v for v in values if _EITHER.fullmatch(v)), None)
     if unclear is None:
-        return "."
+        return UNDECIDED
     if geographic:
         return ","  # no longitude or latitude has thousands
     raise GeoAssetsError(
@@ -314,12 +323,11 @@ def _numbers(values: pa.Array, decimal: str, hemispheres: str) -> tuple[Any, Any
         return pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.asarray(values.is_null())
     trimmed = pc.utf8_trim_whitespace(values)
     empty = pc.fill_null(pc.equal(trimmed, ""), fill_value=True)
-    numeric = pc.match_substring_regex(trimmed, _PLAIN if decimal == "." else _COMMA)
+    numeric = pc.match_substring_regex(trimmed, _COMMA if decimal == "," else _PLAIN)
     grouped = pc.or_(
-        pc.match_substring_regex(trimmed, _BY_COMMAS if decimal == "." else _BY_POINTS),
-        pc.match_substring_regex(trimmed, _BY_BLANKS),
+        pc.match_substring_regex(trimmed, _BY_MARKS[decimal]), pc.match_substring_regex(trimmed, _by_blanks(decimal))
     )
-    thousands = f"[{',' if decimal == '.' else '.'}{_BLANKS}]"
+    thousands = f"[{'.' if decimal == ',' else ','}{_BLANKS}]"
     bare = pc.if_else(grouped, pc.replace_substring_regex(trimmed, thousands, ""), trimmed)
     plain = pc.replace_substring(pc.replace_substring_regex(bare, r"^\+", ""), ",", ".")
     known = pc.fill_null(pc.or_(numeric, grouped), fill_value=False)
