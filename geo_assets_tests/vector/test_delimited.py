@@ -193,6 +193,27 @@ def test_rows_are_placed_however_people_write_places(rows, text, srid, place):
     assert shapely.get_coordinates(shapely.from_wkb(sent[0]["geom"])).tolist() == [pytest.approx(place)]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n\nid;lon;lat\n1;1;2\n",
+        "sep=;\n\nid;lon;lat\n1;1;2\n",
+        "\n \nsep=;\n\t\n\nid;lon;lat\n1;1;2\n",
+    ],
+)
+def test_blank_lines_before_the_header_are_passed_over(rows, text, encoding, end):
+    plan, sent, report = rows(text.replace("\n", end).encode(encoding))
+    assert {c.name: c.sql_type for c in plan.columns} == {"id": "bigint", "lon": "bigint", "lat": "bigint"}
+    assert ([row["id"] for row in sent], report.rejected) == ([1], {})
+
+
+def test_a_first_name_of_nothing_is_no_blank_line(rows):
+    _, sent, _ = rows("\n\tlon\tlat\n7\t1\t2\n", "a.tsv")
+    assert list(sent[0].values())[:3] == [7, 1, 2]
+
+
 def test_a_comma_that_may_part_thousands_is_refused_until_it_is_said(rows):
     text = 'x,y\n"530,000","180,000"\n'
     with pytest.raises(GeoAssetsError, match="thousands or decimals"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ csv.field_size_limit(_BLOCK_BYTES)  # Python's own limit is less than a polygon 
 
 #: Excel's first line, which declares the delimiter.
 _SEP = "sep="
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 EMPTY_ROWS = "rows of nothing, which were left out"
 
@@ -125,12 +128,14 @@ def sniff(path: Path, name: str, options: LayerOptions, *, attributes: bool = Fa
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     with path.open(encoding=encoding, errors="strict", newline="") as file:
         sample = file.read(_SAMPLE_CHARACTERS)
-    skipped, delimiter = 0, options.delimiter
-    first, _, rest = sample.partition("\n")
+    is_cut, delimiter = len(sample) == _SAMPLE_CHARACTERS, options.delimiter
+    skipped, sample = _without_blank_lines(sample)
+    first, *rest = _LINE_END.split(sample, maxsplit=1)
     if first.strip().lower().startswith(_SEP) and len(first.strip()) == len(_SEP) + 1:
-        skipped, delimiter, sample = 1, delimiter or first.strip()[-1], rest
+        more, sample = _without_blank_lines("".join(rest))
+        skipped, delimiter = skipped + 1 + more, delimiter or first.strip()[-1]
     rows, delimiter = max(
-        ((_rows(sample, d), d) for d in ((delimiter,) if delimiter else _DELIMITERS)),
+        ((_rows(sample, d, cut=is_cut), d) for d in ((delimiter,) if delimiter else _DELIMITERS)),
         key=lambda found: _score(found[0]),
     )
     if not rows:
@@ -140,8 +145,15 @@ def sniff(path: Path, name: str, options: LayerOptions, *, attributes: bool = Fa
     return Dialect(encoding, delimiter, skipped, header, placing)
 
 
-def _rows(sample: str, delimiter: str) -> list[list[str]]:
-    """Return the sample's records; the last one may be truncated and is left out."""
+def _without_blank_lines(text: str) -> tuple[int, str]:
+    """Return the number of lines of nothing but blanks at the beginning of a text, and what follows them."""
+    blank = text[: len(text) - len(text.lstrip())]
+    ends = [match.end() for match in _LINE_END.finditer(blank)]
+    return len(ends), text[ends[-1] :] if ends else text
+
+
+def _rows(sample: str, delimiter: str, *, cut: bool) -> list[list[str]]:
+    """Return the sample's records; the last one, which is truncated where the sample is cut, is left out."""
     rows = []
     try:
         for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
@@ -151,7 +163,7 @@ def _rows(sample: str, delimiter: str) -> list[list[str]]:
                 break
     except csv.Error:
         pass
-    return rows[:-1] if len(rows) > 2 and len(sample) == _SAMPLE_CHARACTERS and len(rows) <= _SAMPLE_ROWS else rows
+    return rows[:-1] if cut and 2 < len(rows) <= _SAMPLE_ROWS else rows
 
 
 def _score(rows: list[list[str]]) -> tuple[float, int]:
