@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import shapely
 
@@ -16,7 +18,9 @@ def rows(tmp_path, private, look):
         path.write_bytes(body if isinstance(body, bytes) else body.encode())
         plan = look(path, **request).layers[0]
         file, report = send(private(path), plan)
-        return plan, pa.ipc.open_stream(file).read_all().to_pylist(), report
+        sent = pa.ipc.open_stream(file).read_all().to_pylist()
+        read.rejects = lambda: pa.ipc.open_stream(file).read_all().to_pylist()
+        return plan, sent, report
 
     return read
 
@@ -158,6 +162,29 @@ def test_a_row_of_another_width_is_a_reject_and_refuses_nothing(rows):
         "a row of 4 fields, where the header has 3": 1,
     }
     assert plan.feature_count == 4
+
+
+def test_a_row_of_another_width_decides_no_type_and_keeps_its_values_among_the_rejects(rows):
+    plan, sent, report = rows("\n\nid,n,lon,lat\n1,5,1,2\nTotal,02\n2,6,3,4\n", columns=("n", "id"))
+    assert {c.name: c.sql_type for c in plan.columns} == {"n": "bigint", "id": "bigint"}
+    assert [(row["id"], row["n"]) for row in sent] == [(1, 5), (2, 6)]
+    assert [(row["src_fid"], json.loads(row["attributes"])) for row in rows.rejects()] == [
+        (2, {"n": "02", "id": "Total"})
+    ]
+    assert report.rejected == {"a row of 2 fields, where the header has 4": 1}
+
+
+@pytest.mark.parametrize("line", ["   ", "\t", "\x1a", ",,,"])
+def test_a_line_of_blanks_is_an_empty_row(rows, line):
+    plan, sent, report = rows(f"id,n,lon,lat\n1,5,1,2\n{line}\n2,6,3,4\n{line}")
+    assert [(row["id"], row["n"]) for row in sent] == [(1, 5), (2, 6)]
+    assert (plan.feature_count, report.rejected) == (2, {})
+    assert report.warnings == ("2 rows of nothing, which were left out",)
+
+
+def test_a_condition_sees_no_value_of_a_row_of_another_width(rows):
+    _, sent, report = rows("id,n,lon,lat\n1,5,1,2\nTotal,7\n2,8,3,4\n", where="n > 6")
+    assert ([row["id"] for row in sent], report.filtered, report.rejected) == ([2], 2, {})
 
 
 def test_columns_of_one_name_are_all_kept(rows):

@@ -66,6 +66,7 @@ class Batch:
     faults: dict[int, str]
     fids: pa.Array  # each feature's id in the source, else its position in the file, from 1
     linearised: int = 0
+    texts: dict[int, list[str | None]] = field(default_factory=dict)  # of rejected rows whose values fit no column
 
     def geometries(self, mask: NDArray[np.bool_]) -> Batch:
         """Return the rows of a mask, without attributes."""
@@ -80,7 +81,8 @@ class Batch:
         places = np.cumsum(mask) - 1
         faults = {int(places[row]): reason for row, reason in self.faults.items() if mask[row]}
         columns = [None if column is None else column.filter(chosen) for column in self.columns]
-        return Batch(columns, self.wkb.filter(chosen), faults, self.fids.filter(chosen), self.linearised)
+        texts = {int(places[row]): values for row, values in self.texts.items() if mask[row]}
+        return Batch(columns, self.wkb.filter(chosen), faults, self.fids.filter(chosen), self.linearised, texts)
 
 
 @dataclass(slots=True)

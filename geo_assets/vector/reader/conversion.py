@@ -10,10 +10,11 @@ import base64
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from geo_assets.errors import GeoAssetsError
@@ -274,12 +275,29 @@ def _plain_text(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def as_json(names: Sequence[str], columns: Sequence[pa.Array], count: int, notes: Counter[str]) -> pa.Array:
-    """Return `count` rows of converted columns as JSON objects; what could not be kept is counted in `notes`."""
+def as_json(
+    names: Sequence[str],
+    columns: Sequence[pa.Array],
+    count: int,
+    notes: Counter[str],
+    texts: Mapping[int, dict[str, str | None]] = MappingProxyType({}),
+) -> pa.Array:
+    """Return `count` rows of converted columns as JSON objects; what could not be kept is counted in `notes`.
+
+    Args:
+        names: of the columns.
+        columns: their values.
+        count: of the rows.
+        notes: counts what could not be kept.
+        texts: by row, what takes the place of the values of columns.
+    """
     import pyarrow as pa
 
     values = [_json_values(column, notes) for column in columns]
-    rows = [{name: column[row] for name, column in zip(names, values, strict=True)} for row in range(count)]
+    rows = [
+        texts.get(row) or {name: column[row] for name, column in zip(names, values, strict=True)}
+        for row in range(count)
+    ]
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array([_dump(_jsonable(row)) for row in rows], pa.string()))
 
 

@@ -11,6 +11,7 @@ import csv
 import io
 import re
 import secrets
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ csv.field_size_limit(_BLOCK_BYTES)  # Python's own limit is less than a polygon 
 
 #: Excel's first line, which declares the delimiter.
 _SEP = "sep="
+
+#: What a row of nothing holds: blanks, and the sign with which DOS ended a file.
+_NOTHING = " \t\r\n\x1a"
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -174,45 +178,48 @@ def _score(rows: list[list[str]]) -> tuple[float, int]:
     return (sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0, width)
 
 
+@dataclass(frozen=True, slots=True)
+class _OddRow:
+    """A row of another width than the header."""
+
+    place: int
+    width: int  # 0: it holds nothing
+    values: list[str | None]  # as many as the header has
+
+
 class _OddRows:
     """Rows of another width than the header, which pyarrow leaves out: they are features that cannot be located."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._width, self._delimiter = len(dialect.header), dialect.delimiter
         self._before = 1 + dialect.skipped
-        self._waiting: dict[int, list[str | None]] = {}
+        self._waiting: deque[_OddRow] = deque()  # in their order
 
     def take(self, row: Any) -> str:
         """Answer pyarrow's question what to do with a row."""
         values: list[str | None] = [
             value or None for value in next(csv.reader(io.StringIO(row.text), delimiter=self._delimiter), [])
         ]
-        self._waiting[row.number - self._before] = [
-            str(row.actual_columns),
-            *values[: self._width],
-            *[None] * (self._width - len(values)),
-        ]
+        values = [*values[: self._width], *[None] * (self._width - len(values))]
+        width = row.actual_columns if row.text.strip(_NOTHING) else 0
+        self._waiting.append(_OddRow(row.number - self._before, width, values))
         return "skip"
 
-    def places(self, first: int, count: int, *, last: bool = False) -> tuple[np.ndarray[Any, Any], list[int]]:
-        """Return the positions of `count` rows from `first` on, and of the odd rows among them (at the end of the file
+    def pop(self, first: int, count: int, *, last: bool = False) -> tuple[np.ndarray[Any, Any], list[_OddRow]]:
+        """Return the positions of `count` rows from `first` on, and the odd rows among them (at the end of the file
         also after them).
         """
-        odd = sorted(place for place in self._waiting if place >= first)
+        waiting = self._waiting
         places: list[int] = []
-        taken: list[int] = []
+        taken: list[_OddRow] = []
         at = first
-        while len(places) < count or (last and odd):
-            if odd and odd[0] == at:
-                taken.append(odd.pop(0))
+        while len(places) < count or (last and waiting):
+            if waiting and waiting[0].place == at:
+                taken.append(waiting.popleft())
             else:
                 places.append(at)
             at += 1
         return np.array(places, dtype=np.int64), taken
-
-    def pop(self, places: list[int]) -> list[list[str | None]]:
-        """Return the values of odd rows, each preceded by its width."""
-        return [self._waiting.pop(place) for place in places]
 
 
 class _Ended(io.RawIOBase):
@@ -251,19 +258,19 @@ def _read(path: Path, name: str, dialect: Dialect, place: Place, findings: Findi
                     block, closed = block.slice(0, len(block) - 1), True
                 for start in range(0, len(block), BATCH_ROWS):
                     batch = block.slice(start, BATCH_ROWS)
-                    places, taken = odd.places(first, len(batch))
-                    first = int(max([*places[-1:], *taken[-1:]])) + 1
-                    yield _batch(batch, places, taken, odd.pop(taken), dialect, place, findings)
+                    places, taken = odd.pop(first, len(batch))
+                    first += len(batch) + len(taken)
+                    yield _batch(batch, places, taken, dialect, place, findings)
     except pa.ArrowInvalid as error:
         if "straddl" not in str(error):
             raise
         raise _open_quote(path, name, dialect) from error
     if not closed:
         raise _open_quote(path, name, dialect)
-    places, taken = odd.places(first, 0, last=True)
+    places, taken = odd.pop(first, 0, last=True)
     if taken:
         nothing = pa.record_batch([pa.nulls(0, pa.string())] * len(names), names=names)
-        yield _batch(nothing, places[:0], taken, odd.pop(taken), dialect, place, findings)
+        yield _batch(nothing, places[:0], taken, dialect, place, findings)
 
 
 @contextmanager
@@ -326,34 +333,35 @@ def _open_quote(path: Path, name: str, dialect: Dialect) -> GeoAssetsError:
 def _batch(
     batch: pa.RecordBatch,
     places: np.ndarray[Any, Any],
-    odd: list[int],
-    values: list[list[str | None]],
+    taken: list[_OddRow],
     dialect: Dialect,
     place: Place,
     findings: Findings,
 ) -> Batch:
-    """Return the rows that are not empty, the odd ones at the end with what is wrong with them."""
+    """Return the rows that are not empty, the odd ones at the end with what is wrong with them. Whose their values are
+    is not known: they are of no column.
+    """
     import pyarrow as pa
 
-    present = _holds_something(batch)
+    present, odd = _holds_something(batch), [row for row in taken if row.width]
+    findings.add(None, EMPTY_ROWS, (), int(len(present) - present.sum()) + len(taken) - len(odd))
     if not present.all():
-        findings.add(None, EMPTY_ROWS, (), int(len(present) - present.sum()))
         batch, places = batch.filter(pa.array(present)), places[present]
     wkb, faults = place(batch)
     columns = [batch.column(i) for i in dialect.attributes]
     fids = pa.array(places, pa.int64())
+    texts = {}
     if odd:
+        rows = range(len(batch), len(batch) + len(odd))
+        width = len(dialect.header)
         faults |= {
-            len(batch) + i: f"a row of {row[0]} fields, where the header has {len(dialect.header)}"
-            for i, row in enumerate(values)
+            i: f"a row of {row.width} fields, where the header has {width}" for i, row in zip(rows, odd, strict=True)
         }
-        columns = [
-            pa.concat_arrays([column, pa.array([row[1 + i] for row in values], pa.string())])
-            for i, column in zip(dialect.attributes, columns, strict=True)
-        ]
+        columns = [pa.concat_arrays([column, pa.nulls(len(odd), pa.string())]) for column in columns]
         wkb = pa.concat_arrays([wkb, pa.nulls(len(odd), pa.binary())])
-        fids = pa.concat_arrays([fids, pa.array(odd, pa.int64())])
-    return Batch(list(columns), wkb, faults, fids)
+        fids = pa.concat_arrays([fids, pa.array([row.place for row in odd], pa.int64())])
+        texts = {i: [row.values[j] for j in dialect.attributes] for i, row in zip(rows, odd, strict=True)}
+    return Batch(list(columns), wkb, faults, fids, texts=texts)
 
 
 def _holds_something(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:

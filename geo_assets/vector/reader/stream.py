@@ -335,12 +335,14 @@ class _Sender:
         import pyarrow as pa
 
         rows = pa.array(list(reasons), pa.int64())
-        attributes = as_json(
-            [column.name for column in self._plan.columns],
-            [array.take(rows) for array in arrays],
-            len(reasons),
-            self._notes,
-        )
+        chosen = self._plan.columns
+        texts = {
+            i: {column.name: batch.texts[row][column.position] for column in chosen}
+            for i, row in enumerate(reasons)
+            if row in batch.texts
+        }
+        names = [column.name for column in chosen]
+        attributes = as_json(names, [array.take(rows) for array in arrays], len(reasons), self._notes, texts)
         columns = [
             batch.fids.take(rows),
             pa.array(reasons.values(), pa.string()),
