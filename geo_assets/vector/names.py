@@ -146,20 +146,24 @@ def _distinct(names: list[str], originals: Sequence[str], size: int) -> list[str
     exact = {original for name, original in zip(names, originals, strict=True) if name == original}
     taken = {name for name, count in shared.items() if count == 1} | exact
     kept: set[str] = set()
+    attempts: Counter[tuple[str, str]] = Counter()
     result = []
     for name, original in zip(names, originals, strict=True):
         if shared[name] > 1 and not (name == original and name not in kept):
-            name = _free_name(name, original, taken, size)  # noqa: PLW2901 - the name that it ends up with
+            name = _free_name(name, original, taken, attempts, size)  # noqa: PLW2901 - the name that it ends up with
         kept.add(name)
         taken.add(name)
         result.append(name)
     return result
 
 
-def _free_name(name: str, original: str, taken: set[str], size: int) -> str:
-    """Return the name with a hash of the original; of the original and a number where originals repeat."""
-    candidate, attempt = _hashed(name, original, size), 1
-    while candidate in taken:
-        attempt += 1
-        candidate = _hashed(name, f"{original}\0{attempt}", size)
-    return candidate
+def _free_name(name: str, original: str, taken: set[str], attempts: Counter[tuple[str, str]], size: int) -> str:
+    """Return the name with a hash of the original; of the original and a number where originals repeat. `attempts`
+    counts those of each, which are taken.
+    """
+    while True:
+        attempts[name, original] += 1
+        attempt = attempts[name, original]
+        candidate = _hashed(name, original if attempt == 1 else f"{original}\0{attempt}", size)
+        if candidate not in taken:
+            return candidate

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 import shapely
@@ -6,6 +7,8 @@ import shapely
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.placing import NOT_NUMBERS, NOT_WKT
 from geo_assets_tests.vector.conftest import send
+
+BLANKS = " " * 50_000
 
 
 @pytest.fixture
@@ -296,3 +299,21 @@ def test_a_geometry_that_cannot_be_read_before_any_that_can_is_rejected_alone(ro
 def test_x_and_y_are_of_one_kind_of_name_where_there_are_several(rows, header, values, place):
     _, sent, _ = rows(f"{header}\n{values}\n", source_crs="EPSG:4326")
     assert shapely.get_coordinates(shapely.from_wkb(sent[0]["geom"])).tolist() == [list(place)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'id,wkt\n1,POINT(1 2)\n2,"{BLANKS}x"\n',
+        f'id,wkt\n1,POINT(1 2)\n2,"POINT{BLANKS}x"\n',
+        f'id,wkt\n1,POINT(1 2)\n2,"SRID=4326;{BLANKS}x"\n',
+        f'id,lon,lat\n1,1,2\n2,"1{BLANKS}x",2\n',
+        f'id,lon,lat\n1,1,2\n2,"N 1 2{BLANKS}x",2\n',
+    ],
+    ids=["wkt", "kind", "srid", "degrees", "minutes"],
+)
+def test_a_value_of_blanks_costs_no_more_than_its_length(rows, text):
+    began = time.process_time()
+    _, sent, report = rows(text, source_crs="EPSG:4326")
+    assert ([row["id"] for row in sent], sum(report.rejected.values())) == ([1], 1)
+    assert time.process_time() - began < 5

@@ -348,7 +348,8 @@ def _batch(
     if not present.all():
         batch, places = batch.filter(pa.array(present)), places[present]
     wkb, faults = place(batch)
-    columns = [batch.column(i) for i in dialect.attributes]
+    attributes = dialect.attributes
+    columns = [batch.column(i) for i in attributes]
     fids = pa.array(places, pa.int64())
     texts = {}
     if odd:
@@ -360,7 +361,7 @@ def _batch(
         columns = [pa.concat_arrays([column, pa.nulls(len(odd), pa.string())]) for column in columns]
         wkb = pa.concat_arrays([wkb, pa.nulls(len(odd), pa.binary())])
         fids = pa.concat_arrays([fids, pa.array([row.place for row in odd], pa.int64())])
-        texts = {i: [row.values[j] for j in dialect.attributes] for i, row in zip(rows, odd, strict=True)}
+        texts = {i: [row.values[j] for j in attributes] for i, row in zip(rows, odd, strict=True)}
     return Batch(list(columns), wkb, faults, fids, texts=texts)
 
 

@@ -91,9 +91,9 @@ _POINTS = {"geopoint2d", "geopoint"}
 _BETWEEN = re.compile(r"[\s_.-]+")
 
 _WKT = re.compile(
-    r"\s*(?:SRID=(\d+);)?\s*((?:MULTI)?"
+    r"\s*(?:SRID=(\d+);\s*)?((?:MULTI)?"
     r"(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION|CURVE|SURFACE|CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON"
-    r"|POLYHEDRALSURFACE|TIN|TRIANGLE))\s*(?:ZM|Z|M)?\s*(?:\(|EMPTY\b)",
+    r"|POLYHEDRALSURFACE|TIN|TRIANGLE))\s*(?:(?:ZM|Z|M)\s*)?(?:\(|EMPTY\b)",
     re.IGNORECASE,
 )
 _HEX = re.compile(r"\s*(?:\\x)?0[01][0-9A-Fa-f]{16,}\s*")
@@ -120,8 +120,8 @@ def _by_blanks(decimal: str) -> str:
     return rf"^[+-]?\d{{1,3}}([{_BLANKS}]\d{{3}})+([{decimal or '.'}]\d*)?$"
 
 
-#: Degrees, minutes and seconds, with a sign or a letter for the hemisphere. O is east in one language and west in
-#: another.
+#: Degrees, minutes and seconds, with a sign or a letter for the hemisphere, where no blank follows another. O is east
+#: in one language and west in another.
 _DMS = re.compile(
     r"\s*([NSEW])?\s*([+-]?\d{1,3}(?:\.\d+)?)\s*[°ºd:\s]\s*"
     r"(?:(\d{1,2}(?:\.\d+)?)\s*(?:['′’m:\s]|$)\s*)?(?:(\d{1,2}(?:\.\d+)?)\s*(?:[\"″”s]|''|′′)?\s*)?([NSEW])?\s*",
@@ -342,7 +342,8 @@ def _numbers(values: pa.Array, decimal: str, hemispheres: str) -> tuple[Any, Any
 
 def _degrees(text: str, decimal: str, hemispheres: str) -> float:
     """Return `51°30'26"N` in degrees; NaN where it is not an angle."""
-    match = _DMS.fullmatch(text.replace(",", ".") if decimal == "," or "." not in text else text)
+    written = " ".join(text.split())
+    match = _DMS.fullmatch(written.replace(",", ".") if decimal == "," or "." not in written else written)
     if not match or not (match[1] or match[5] or any(sign in text for sign in "°º")) or (match[1] and match[5]):
         return float("nan")
     letter = (match[1] or match[5] or "").upper()
