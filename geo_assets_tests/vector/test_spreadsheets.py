@@ -64,3 +64,77 @@ def test_dates_among_text_in_a_workbook_that_counts_days_from_1904_are_refused(r
     with pytest.raises(GeoAssetsError, match=r"column 'day' of .* has dates among other values") as error:
         rows_of('<workbookPr date1904="1"/>', (7, 51, 45292, 1, 0.5), (7, 51, "unknown", 1, 0.5))
     assert error.value.code == "VECTOR_UNSUPPORTED_TYPE"
+
+
+@pytest.fixture
+def sheet(tmp_path, private, look):
+    """(plan, rows, report) of a sheet, in whose XML some text is replaced."""
+
+    def read(*rows, change=(), **request):
+        def changed(text):
+            for old, new in change:
+                text = re.sub(old, new, text)
+            return re.sub(r't="str"><v>(\w+)</v>', r't="inlineStr"><is><t>\1</t></is>', text)
+
+        path = spreadsheet(tmp_path / "a.xlsx", *rows, change=changed, **{"xl/styles.xml": STYLES})
+        plan = look(path, **request).layers[0]
+        file, report = send(private(path), plan)
+        return plan, pa.ipc.open_stream(file).read_all().to_pylist(), report
+
+    return read
+
+
+def styled(columns, style):
+    """A change of cells that hold numbers."""
+    return rf'(r="[{columns}]\d+")(?! t=)', rf'\1 s="{style}"'
+
+
+@pytest.mark.parametrize("options", [{}, {"attribute_tables": True}])
+def test_rows_that_only_have_a_style_are_no_features_and_are_counted(sheet, options):
+    last = '<row r="4" s="1" customFormat="1"><c r="A4" s="1"/></row><row r="5"><c r="C5" t="str"><v> </v></c></row>'
+    plan, sent, report = sheet(
+        ("lon", "lat", "t"), (1, 2, "x"), (3, 4, "y"), change=[("</sheetData>", f"{last}</sheetData>")], **options
+    )
+    assert (plan.feature_count, [(row["lon"], row["lat"]) for row in sent]) == (2, [(1, 2), (3, 4)])
+    assert [warning for warning in report.warnings if "rows of nothing" in warning] == [
+        "2 rows of nothing, which were left out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("style", "numbers", "shown"),
+    [
+        (1, (1, 59, 60, 61, 0), ["1900-01-01", "1900-02-28", None, "1900-03-01", None]),
+        (1, (2958465, 2958466), ["9999-12-31", None]),
+        (2, (1.25, 59.5, 60.5, 61.5), ["1900-01-01T06:00:00", "1900-02-28T12:00:00", None, "1900-03-01T12:00:00"]),
+    ],
+)
+def test_days_are_those_that_excel_shows_and_others_are_null_and_counted(sheet, style, numbers, shown):
+    _, sent, report = sheet(("lon", "lat", "d"), *((1, 2, number) for number in numbers), change=[styled("C", style)])
+    assert [row["d"] and row["d"].isoformat() for row in sent] == shown
+    none = [
+        f"'{number:g}'" if number < 100 else f"'{number}'"
+        for number, day in zip(numbers, shown, strict=True)
+        if not day
+    ]
+    assert [warning.partition("NULL: ")[2] for warning in report.warnings] == [", ".join(none)]
+
+
+def test_a_number_among_booleans_is_null_and_counted(sheet):
+    change = [('<c r="C2">', '<c r="C2" t="b">'), ('<c r="C4">', '<c r="C4" t="b">')]
+    plan, sent, report = sheet(("lon", "lat", "b"), (1, 2, 1), (1, 2, 5), (1, 2, 0), change=change)
+    assert ([row["b"] for row in sent], plan.columns[2].sql_type) == ([True, None, False], "boolean")
+    assert "'b': 1 value not a boolean, now NULL: '5'" in report.warnings
+
+
+@pytest.mark.parametrize("change", [styled("A", 1), ('<c r="A2">', '<c r="A2" t="b">')], ids=["days", "booleans"])
+def test_coordinates_that_a_spreadsheet_made_something_else_of_are_refused_with_the_reason(sheet, change):
+    with pytest.raises(GeoAssetsError, match="2 coordinates are not numbers") as caught:
+        sheet(("lon", "lat"), (1, 45000), (1, 45001), change=[change, ('<c r="A3">', '<c r="A3" t="b">')][:2])
+    assert caught.value.code == "VECTOR_ALL_REJECTED"
+
+
+def test_a_number_beyond_those_of_a_double_is_null_and_counted(sheet):
+    _, sent, report = sheet(("lon", "lat", "v"), (1, 2, 1.5), (1, 2, 77), change=[("<v>77</v>", "<v>1E400</v>")])
+    assert [row["v"] for row in sent] == [1.5, None]
+    assert report.warnings == ("'v': 1 value not a number, now NULL: 'inf'",)

@@ -7,7 +7,7 @@ geometries (`geometry.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Rows that are read, processed and sent at once: 65,536 cost twice the memory and save no time.
 BATCH_ROWS = 8192
+
+EMPTY_ROWS = "rows of nothing, which were left out"
 
 WKB_EXTENSIONS = frozenset({b"geoarrow.wkb", b"ogc.wkb"})
 
@@ -130,6 +132,21 @@ def storage(array: pa.Array) -> pa.Array:
     import pyarrow as pa
 
     return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def holds_something(columns: Iterable[pa.Array], rows: int) -> NDArray[np.bool_]:
+    """Return which rows of a table have a value in some column, which is not only blanks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    present = np.zeros(rows, dtype=bool)
+    for column in columns:
+        if present.all():
+            break
+        is_text = pa.types.is_string(column.type)
+        some = pc.fill_null(pc.match_substring_regex(column, r"\S"), fill_value=False) if is_text else column.is_valid()
+        present |= some.to_numpy(zero_copy_only=False)
+    return present
 
 
 def places(first: int, count: int) -> pa.Array:

@@ -22,7 +22,7 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.encodings import FALLBACK, encoding_of_text, find_codec
-from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer
+from geo_assets.vector.reader.batches import BATCH_ROWS, EMPTY_ROWS, Batch, LayerRef, OpenLayer, holds_something
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.placed_once import Place, placed
 from geo_assets.vector.reader.placing import Placing, find_placing
@@ -50,8 +50,6 @@ _SEP = "sep="
 _NOTHING = " \t\r\n\x1a"
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-
-EMPTY_ROWS = "rows of nothing, which were left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +341,7 @@ def _batch(
     """
     import pyarrow as pa
 
-    present, odd = _holds_something(batch), [row for row in taken if row.width]
+    present, odd = holds_something(batch.columns, len(batch)), [row for row in taken if row.width]
     findings.add(None, EMPTY_ROWS, (), int(len(present) - present.sum()) + len(taken) - len(odd))
     if not present.all():
         batch, places = batch.filter(pa.array(present)), places[present]
@@ -363,16 +361,3 @@ def _batch(
         fids = pa.concat_arrays([fids, pa.array([row.place for row in odd], pa.int64())])
         texts = {i: [row.values[j] for j in attributes] for i, row in zip(rows, odd, strict=True)}
     return Batch(list(columns), wkb, faults, fids, texts=texts)
-
-
-def _holds_something(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
-    """Return which rows have a value, not only blanks, in some column."""
-    import pyarrow.compute as pc
-
-    present = np.zeros(len(batch), dtype=bool)
-    for column in batch.columns:
-        if present.all():
-            break
-        some = pc.fill_null(pc.match_substring_regex(column, r"\S"), fill_value=False)
-        present |= some.to_numpy(zero_copy_only=False)
-    return present

@@ -319,8 +319,11 @@ def _numbers(values: pa.Array, decimal: str, hemispheres: str) -> tuple[Any, Any
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_string(values.type):  # a spreadsheet's numbers
-        return pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.asarray(values.is_null())
+    if not pa.types.is_string(values.type):  # a spreadsheet's numbers, or what it has in their place
+        t, kind = pa.types, values.type
+        are_numbers = t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_null(kind)
+        found = values if are_numbers else pa.nulls(len(values), pa.float64())
+        return pc.cast(found, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.asarray(values.is_null())
     trimmed = pc.utf8_trim_whitespace(values)
     empty = pc.fill_null(pc.equal(trimmed, ""), fill_value=True)
     numeric = pc.match_substring_regex(trimmed, _COMMA if decimal == "," else _PLAIN)
