@@ -196,6 +196,18 @@ def test_columns_of_one_name_are_all_kept(rows):
     assert list(sent[0].values())[:2] == [1, 2]
 
 
+def test_a_number_of_more_digits_than_a_double_has_keeps_them(rows):
+    plan, sent, _ = rows(
+        "few,even,uneven,huge,lon,lat\n0.30000000000000004,123456789012.123456,52.123456789012345678,1e+999,1,2\n"
+        "1.5,1.123456,1.5,1.5,1,2\n"
+    )
+    kinds = ["double precision", "numeric(21,6)", "text", "text"]
+    assert [c.sql_type for c in plan.columns if c.name not in {"lon", "lat"}] == kinds
+    assert [str(value) for value in list(sent[0].values())[:4]] == [
+        "0.30000000000000004", "123456789012.123456", "52.123456789012345678", "1e+999",
+    ]  # fmt: skip
+
+
 def test_a_fixed_number_of_decimals_is_kept_and_a_power_in_capitals_stays_text(rows):
     plan, sent, _ = rows("price,code,uneven,lon,lat\n12.10,1E5,12.10,1,2\n3.50,2E5,3.5,1,2\n")
     assert {c.name: c.sql_type for c in plan.columns}["code"] == "text"

@@ -289,8 +289,8 @@ def test_what_stands_in_a_dbf_is_the_number_or_null(tmp_path, rows):
     found, said, _, _ = rows(path)
     assert values(found, "i") == [840100000, None, 12, None, None]
     assert values(found, "f") == [None, -0.5, 7.0, 1.25, 0.0]
-    assert values(found, "r")[:2] == [1500.0, None]
-    assert values(found, "r")[3:] == [None, None]
+    assert values(found, "r") == [1500.0, None, None, None, None]
+    assert "'R': 3 values not a number, now NULL: 'abc', '1e400', 'nan'" in said
     assert "'I': 2 values not an integer that the column can hold, now NULL: 'N/A', '3.7'" in said
     assert "'F': 1 value not a number, now NULL: '12,5'" in said
 
@@ -331,6 +331,39 @@ def test_an_integer_that_a_double_cannot_hold_is_exact_also_beside_a_fraction(tm
     assert values(found, "a") == [Decimal(2**53 + 1), Decimal("1.5"), Decimal("-0.25")]
     assert values(found, "b") == [2**64 - 1, 1, None]
     assert values(found, "c") == [1, Decimal("2.5"), 10**40]
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "expected"),
+    [
+        (["1e999", "1.5", "-1e999"], "double precision", [None, 1.5, None]),
+        (["[1e999, 2]", "[1.5]"], "double precision[]", [[None, 2], [1.5]]),
+        (["9007199254740993", "1e999", "1.5"], "text", ["9007199254740993", None, "1.5"]),
+    ],
+)
+def test_a_number_of_geojson_that_a_double_cannot_hold_is_null_and_counted(tmp_path, rows, written, kind, expected):
+    path = geojson(tmp_path / "a.geojson", *((place(7, 51), {"a": f"@{i}"}) for i in range(len(written))))
+    text = path.read_text()
+    for i, number in enumerate(written):
+        text = text.replace(f'"@{i}"', number)
+    path.write_text(text)
+    found, said, plan, _ = rows(path)
+    assert (plan.columns[0].sql_type, values(found, "a")) == (kind, expected)
+    assert "not a number, now NULL: 'inf'" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "expected"),
+    [
+        (1e30, "numeric(31,0)", [2**53 + 1, 10**30, None]),
+        (-1e30, "numeric(31,0)", [2**53 + 1, -(10**30), None]),
+        (1e300, "text", ["9007199254740993", "1e+300", None]),
+    ],
+)
+def test_a_large_integer_of_geojson_is_exact_also_beside_a_larger_fraction(tmp_path, rows, number, kind, expected):
+    numbers = ({"a": 2**53 + 1}, {"a": number}, {"a": None})
+    found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *((place(7, 51), each) for each in numbers)))
+    assert (plan.columns[0].sql_type, values(found, "a")) == (kind, expected)
 
 
 def test_text_in_json_stays_text_and_a_number_a_number(tmp_path, rows):
@@ -571,6 +604,9 @@ def extended(value, name="g:n"):
         ("g_n", [extended(99_999_999_999), extended(1), ""], [99_999_999_999, 1, None], ""),
         ("g_n", [extended("<h:m>6</h:m>"), extended("6")], [None, 6], "'<h:m>6</h:m>'"),
         ("g_n", [extended("x"), extended("007")], ["x", "007"], ""),
+        ("g_n", [extended("00123"), extended("5"), ""], ["00123", "5", None], ""),
+        ("g_n", [extended("01.50"), extended("2.5")], ["01.50", "2.5"], ""),
+        ("ele", ["<ele>007</ele>", "<ele>-0.5</ele>"], [7, -0.5], ""),
         ("g_n", [extended("5<!-- 6 -->"), f"<name>a</name>{extended('1.5')}"], [5, 1.5], ""),
     ],
 )

@@ -213,6 +213,8 @@ def _numbers(column: pa.Array, text: pa.Array, *, whole: bool, name: str, findin
     import pyarrow.compute as pc
 
     odd = true(pc.invert(pc.match_substring_regex(text, _PLAIN if whole else _NUMBER)))
+    if not whole:
+        odd = pc.or_(odd, true(pc.is_inf(column)))  # 1E400
     if not pc.any(odd).as_py():
         return column
     values: list[Any] = []

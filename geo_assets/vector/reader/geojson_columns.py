@@ -7,6 +7,7 @@ Here: the columns for properties and ids of features. Not here: reading features
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
@@ -16,6 +17,7 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.sqlite_values import NO_NUMBER
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.types import MAX_PRECISION, arrow_type
 
@@ -93,6 +95,7 @@ class _Guess:
         self._elements: set[type] = set()
         self._text = TypeGuess(numbers=False, times=True) if times else None
         self._low = self._high = 0
+        self._largest = 0.0  # of those with a fraction or an exponent
         self._scale: int | None = 0
 
     def add(self, values: list[Any]) -> None:
@@ -107,7 +110,9 @@ class _Guess:
             whole = [v for v in values if type(v) is int]
             self._low, self._high = min(self._low, *whole), max(self._high, *whole)
         if float in kinds:
-            self._scale = _scale(np.array([v for v in values if type(v) is float]), self._scale)
+            fractions = np.array([v for v in values if type(v) is float])
+            self._scale = _scale(fractions, self._scale)
+            self._largest = max(self._largest, float(np.abs(fractions).max()))
         if list in kinds:
             self._add_lists([v for v in values if type(v) is list])
 
@@ -141,8 +146,10 @@ class _Guess:
             return self._whole_wire()
         if max(-self._low, self._high) <= _EXACT_IN_DOUBLE:
             return "float64"
-        digits, scale = len(str(max(-self._low, self._high))), self._scale
-        return f"decimal({digits + scale}, {scale})" if scale is not None and digits + scale <= MAX_PRECISION else None
+        if self._scale is None:
+            return None
+        digits, scale = len(str(max(-self._low, self._high, math.ceil(self._largest)))), self._scale
+        return f"decimal({digits + scale}, {scale})" if digits + scale <= MAX_PRECISION else None
 
     def _whole_wire(self) -> str | None:
         for bits in (32, 64):
@@ -174,6 +181,7 @@ def _clean(text: str) -> str:
 def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
     """Return a column's values in its type."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     wire = column.wire
     if wire == "json":
@@ -181,6 +189,7 @@ def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
             pa.json_(), pa.array([None if v is None else _dump(v) for v in values], pa.string())
         )
     if column.as_text:
+        values = _without_infinity(values, column, findings)
         values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     if wire in {"string", "date32", "time64[us]", ZONED, NAIVE}:
         text = pa.array([None if v is None else _clean(v) for v in values], pa.string())
@@ -191,7 +200,25 @@ def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
         values = [None if v is None else Decimal(str(v)) for v in values]
     if wire == "list<string>":
         values = [None if v is None else [None if e is None else _clean(e) for e in v] for v in values]
-    return pa.array(values, arrow_type(wire))
+    made = pa.array(values, arrow_type(wire))
+    numbers = made.flatten() if wire == "list<float64>" else made
+    if not pa.types.is_floating(numbers.type) or not pc.any(pc.is_inf(numbers)).as_py():
+        return made
+    return pa.array(_without_infinity(values, column, findings), arrow_type(wire))
+
+
+def _without_infinity(values: list[Any], column: Column, findings: Findings) -> list[Any]:
+    """Return values of which those that a double cannot hold, such as 1e999, are null, and counted."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, list):
+            return [finite(each) for each in value]
+        if not isinstance(value, float) or not math.isinf(value):
+            return value
+        findings.add(column.name, NO_NUMBER, (value,))
+        return None
+
+    return [finite(value) for value in values]
 
 
 def _dump(value: Any) -> str:

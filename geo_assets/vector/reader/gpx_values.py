@@ -38,6 +38,10 @@ _WIRES = {"int32": "int32", "int64": "int64", "double": "float64"}
 _PLAIN = {"int32": re.compile(r"[-+]?\d{1,9}"), "int64": re.compile(r"[-+]?\d{1,18}")}
 _PLAIN_NUMBER = re.compile(r"[-+]?\d{1,17}(\.\d{1,30})?")
 
+#: A number that begins as a code does. In an extension, whose type nobody declares, all of its column stays text.
+_CODE = re.compile(r"[-+]?0\d.*")
+_NONE = re.compile(r"(?!)")
+
 
 @dataclass(slots=True)
 class GpxCheck:
@@ -48,8 +52,8 @@ class GpxCheck:
 
     @classmethod
     def of(cls, path: Path, layer: str, names: list[str], types: list[pa.DataType]) -> GpxCheck | None:
-        """Make the check; None where there is nothing to put right. Types that are too narrow for an integer are
-        changed in place.
+        """Make the check; None where there is nothing to put right. Types that are too narrow for an integer, and those
+        of codes such as 007, are changed in place.
         """
         import pyarrow as pa
 
@@ -59,11 +63,11 @@ class GpxCheck:
             if str(types[i]) in _WIRES and name not in _COUNTED
         }
         wires = tuple((name, wire) for name, (_, wire) in numbers.items())
-        found = _odd_texts(path, _ELEMENTS.get(layer, ""), wires)
+        found, codes = _odd_texts(path, _ELEMENTS.get(layer, ""), wires)
         columns = {}
         for name, odd in found.items():
             position, wire = numbers[name]
-            declared = DeclaredType(wire)
+            declared = DeclaredType("string" if name in codes else wire)
             declared.add(pa.array(odd.values(), pa.string()))
             types[position] = arrow_type(declared.wire)
             columns[position] = (name, declared.wire, odd)
@@ -86,14 +90,21 @@ class GpxCheck:
 
 
 @remembered_of_file  # it is asked for when the file is inspected, and when it is loaded
-def _odd_texts(path: Path, element: str, wires: tuple[tuple[str, str], ...]) -> dict[str, dict[int, str]]:
-    """Return by column and feature the text that may not be what GDAL reads. XML that is not well-formed is left to
-    GDAL.
+def _odd_texts(
+    path: Path, element: str, wires: tuple[tuple[str, str], ...]
+) -> tuple[dict[str, dict[int, str]], frozenset[str]]:
+    """Return by column and feature the text that may not be what GDAL reads, and the columns of codes, of which it is
+    all text. XML that is not well-formed is left to GDAL.
     """
-    look = _Look(element, dict(wires))
+    plain = {name: _PLAIN.get(wire, _PLAIN_NUMBER) for name, wire in wires}
+    look = _Look(element, plain)
     if not _has(path, element) or not parsed(look.parser, path):
-        return {}
-    return {name: odd for name, odd in look.odd.items() if odd}
+        return {}, frozenset()
+    codes = frozenset(look.codes)
+    if codes:
+        look = _Look(element, plain | dict.fromkeys(codes, _NONE))
+        parsed(look.parser, path)
+    return {name: odd for name, odd in look.odd.items() if odd}, codes
 
 
 def _has(path: Path, element: str) -> bool:
@@ -107,11 +118,12 @@ class _Look:
     elements within it are part of its text, as they are to GDAL.
     """
 
-    def __init__(self, element: str, wires: dict[str, str]) -> None:
+    def __init__(self, element: str, plain: dict[str, re.Pattern[str]]) -> None:
         self.parser = parser = new_parser()
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
-        self.odd: dict[str, dict[int, str]] = {name: {} for name in wires}
-        self._plain = {name: _PLAIN.get(wire, _PLAIN_NUMBER) for name, wire in wires.items()}
+        self.odd: dict[str, dict[int, str]] = {name: {} for name in plain}
+        self.codes: set[str] = set()
+        self._plain = plain
         self._element = element
         self._feature = -1
         self._depth = self._at = self._value_at = 0  # of the element, of the feature, of the value; 0: in none
@@ -148,6 +160,8 @@ class _Look:
 
     def _value(self, text: str) -> None:
         odd = self.odd[self._column]
+        if self._extended and _CODE.fullmatch(text.strip()):
+            self.codes.add(self._column)
         if self._plain[self._column].fullmatch(text.strip()):
             odd.pop(self._feature, None)
         elif text:

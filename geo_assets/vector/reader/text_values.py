@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, time
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from geo_assets.vector.reader.findings import Findings
@@ -22,6 +23,9 @@ INTEGER = r"^(0|-?[1-9]\d{0,18})$"
 _WHOLE, _POWER = r"-?(0|[1-9]\d{0,14})", r"-?[1-9](\.\d*[1-9])?e[+-]\d{2,3}"
 FLOAT = rf"^({_WHOLE}(\.\d*[1-9])?|{_POWER})$"
 PYTHON_FLOAT = rf"^({_WHOLE}\.(0|\d*[1-9])|{_POWER})$"
+#: Characters of 15 digits and a point.
+_SURELY_EXACT = 16
+_DOUBLES = frozenset({"float64", "python"})
 _FIXED_POINT = re.compile(r"-?(?:0|[1-9]\d{0,14})\.(\d{1,20})")
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 TIME = r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
@@ -63,6 +67,8 @@ class TypeGuess:
         self._candidates = {
             wire: pattern for wire, pattern in self._candidates.items() if _all_are(values, wire, pattern)
         }
+        if _DOUBLES & self._candidates.keys() and not _are_doubles(values):
+            self._candidates = {wire: self._candidates[wire] for wire in self._candidates if wire not in _DOUBLES}
         if NAIVE in self._candidates:
             self._count_zones(values)
 
@@ -106,6 +112,20 @@ def _all_are(values: pa.Array, wire: str, pattern: str) -> bool:
     except pa.ArrowInvalid:  # 2021-02-30; an integer beyond 64 bits
         return False
     return True
+
+
+def _are_doubles(values: pa.Array) -> bool:
+    """Whether the shortest text of the double that each number becomes is that number: of 15 digits always."""
+    import pyarrow.compute as pc
+
+    may_differ = pc.or_(pc.greater(pc.binary_length(values), _SURELY_EXACT), pc.match_substring(values, "e"))
+    if not pc.any(may_differ).as_py():
+        return True
+    doubtful = values.filter(may_differ)
+    doubles = doubtful.cast("float64")
+    odd = pc.not_equal(doubles.cast("string"), doubtful)  # also where Arrow writes the same in another way
+    pairs = zip(doubtful.filter(odd).to_pylist(), doubles.filter(odd).to_pylist(), strict=True)
+    return all(Decimal(text) == Decimal(repr(double)) for text, double in pairs)
 
 
 def to_moments(text: pa.Array, wire: str, column: str, findings: Findings, *, naive_is_utc: bool = False) -> pa.Array:
