@@ -121,3 +121,42 @@ def test_values_that_are_none_of_their_columns_are_null_and_said(tmp_path, load,
     assert db.value("select st_astext(geom) from vector.esri_values limit 1") == shapely.Point(1, 2).wkt.replace(
         "POINT (", "POINT("
     )
+
+
+def test_moments_are_those_that_are_written_or_null_and_said(tmp_path, load, db):
+    written = [
+        -1, -1000, 0, 1_500_000_000_123, 253_402_300_799_999, 253_402_300_800_000, -62_135_596_800_000, 1.5,
+        "1969-12-31T23:59:58Z", "2020-01-01T00:00:00+01:00", "2020-01-01",
+    ]  # fmt: skip
+    path = write(
+        tmp_path / "a.json", "Point", [{"x": 1, "y": 2}] * len(written), [{"t": each} for each in written], {"t": "esriFieldTypeDate"},
+    )  # fmt: skip
+    loaded = load(path, "esri_moments")
+    shown = "to_char(t at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS')"
+    found = [row[0] for row in db.rows(f"select {shown} from vector.esri_moments order by gid")]
+    assert found == [
+        None, "1969-12-31 23:59:59.000", "1970-01-01 00:00:00.000", "2017-07-14 02:40:00.123", "9999-12-31 23:59:59.999", None,
+        "0001-01-01 00:00:00.000", None, "1969-12-31 23:59:58.000", "2019-12-31 23:00:00.000", None,
+    ]  # fmt: skip
+    assert "'t': 4 values not a date, now NULL: '-1', '253402300800000', '1.5', '2020-01-01'" in loaded.plan.warnings
+
+
+def test_numbers_that_gdal_would_change_are_exact_or_null_and_said(tmp_path, load, db):
+    kinds = {"s": "esriFieldTypeSingle", "d": "esriFieldTypeDouble"}
+    rows = [{"s": 1e39, "d": 2**53 + 1}, {"s": 1.5, "d": 1e39}]
+    loaded = load(write(tmp_path / "a.json", "Point", [{"x": 1, "y": 2}] * 2, rows, kinds), "esri_numbers")
+    assert db.rows("select s, d from vector.esri_numbers order by gid") == [(None, None), (1.5, 1e39)]
+    said = " ".join(loaded.plan.warnings)
+    assert all(f"not a number, now NULL: '{original}'" in said for original in ("1e+39", "9007199254740993"))
+
+
+def test_undeclared_numbers_of_many_digits_are_text(tmp_path, load, db):
+    rows = [{"a": 2**53 + 1, "b": 2**63, "c": 2**53 + 1}, {"a": 1.5, "b": -1, "c": 1}]
+    path = write(tmp_path / "a.json", "Point", [{"x": 1, "y": 2}] * 2, rows)
+    document = json.loads(path.read_text())
+    del document["fields"]
+    path.write_text(json.dumps(document))
+    load(path, "esri_digits")
+    assert db.rows("select a, b, c from vector.esri_digits order by gid") == [
+        ("9007199254740993", "9223372036854775808", 2**53 + 1), ("1.5", "-1", 1),
+    ]  # fmt: skip

@@ -13,6 +13,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,16 @@ _SMALL, _WHOLE, _LARGE, _ID = (
 )
 _WHOLE_NUMBERS = frozenset({_SMALL, _WHOLE, _LARGE, _ID})
 _LARGEST = {_SMALL: 2**15 - 1, _WHOLE: 2**31 - 1, _ID: 2**31 - 1}
-_NUMBERS = frozenset({"esriFieldTypeSingle", "esriFieldTypeDouble"})
+_SINGLE = "esriFieldTypeSingle"
+_NUMBERS = frozenset({_SINGLE, "esriFieldTypeDouble"})
+_LARGEST_SINGLE = 3.4028234663852886e38
 _MOMENT = "esriFieldTypeDate"  # milliseconds since 1970
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800_000, 253_402_300_799_999  # of the years 1 to 9999
+
+#: Numbers of an undeclared column that GDAL would change: it makes doubles of them, or cuts them off.
+_AS_TEXT = "esriFieldTypeString"
+_EXACT_IN_DOUBLE, _BEYOND_INTEGERS = 2**53, 2**63
 
 #: Member of a feature of the copy that holds values that do not fit their column. GDAL ignores it.
 _ODD = "odd"
@@ -52,12 +61,18 @@ def copy(path: Path, to: Path, name: str) -> None:
     """
     members: dict[str, Any] = {}
     largest: Counter[str] = Counter()
+    fractions: set[str] = set()
     for feature in _features(path, name, members):
         for key, value in _attributes(feature).items():
             if type(value) is int:
                 largest[key] = max(largest[key], abs(value))
+            elif type(value) is float:
+                fractions.add(key)
     members.pop("objectIdFieldName", None)
     kinds = _settle_types(members, largest)
+    for key, number in largest.items():
+        if number >= _BEYOND_INTEGERS or (number > _EXACT_IN_DOUBLE and key in fractions):
+            kinds.setdefault(key, _AS_TEXT)
     with to.open("w", encoding="utf-8", errors="replace") as file:
         file.write(json.dumps(members)[:-1] + f'{", " if members else ""}"features": [')
         for place, feature in enumerate(_features(path, name, {})):
@@ -101,14 +116,18 @@ def _fitted(feature: Any, kinds: dict[str, str]) -> dict[str, Any]:
     """Return a feature whose values fit their columns' types; others are set aside."""
     if not isinstance(feature, dict):
         return {"attributes": {}, "geometry": NO_FEATURE}
-    attributes = _attributes(feature)
-    odd = {
-        column: (str(value), fault)
-        for column, value in attributes.items()
-        if (fault := _misfit(value, kinds.get(column)))
-    }
+    attributes, odd = dict(_attributes(feature)), {}
+    for column, value in attributes.items():
+        kind = kinds.get(column)
+        if (fault := _misfit(value, kind)) is not None:
+            odd[column] = (str(value), fault)
+            attributes[column] = None
+        elif value is not None and kind == _MOMENT:
+            attributes[column] = _milliseconds(value)
+        elif kind == _AS_TEXT and type(value) in {int, float}:
+            attributes[column] = str(value)
     kept = {key: value for key, value in feature.items() if key != _ODD}
-    return {**kept, "attributes": {**attributes, **dict.fromkeys(odd)}, _ODD: odd} if odd else kept
+    return {**kept, "attributes": attributes, **({_ODD: odd} if odd else {})}
 
 
 def _misfit(value: Any, kind: str | None) -> str | None:
@@ -120,10 +139,24 @@ def _misfit(value: Any, kind: str | None) -> str | None:
         whole = value if type(value) is int else int(number) if number is not None and number == number // 1 else None
         return None if whole is not None and -(2**63) <= whole < 2**63 else NO_INTEGER
     if kind in _NUMBERS:
-        return NO_NUMBER if number is None else None
-    if kind == _MOMENT and number is None:
-        return None if isinstance(value, str) and parse_moment(value) else NO_DATE
+        fits = number is not None and not (type(value) is int and int(number) != value)
+        return None if fits and not (kind == _SINGLE and abs(number or 0) > _LARGEST_SINGLE) else NO_NUMBER
+    if kind == _MOMENT:
+        return NO_DATE if _milliseconds(value) is None else None
     return None
+
+
+def _milliseconds(value: Any) -> int | None:
+    """Return when a moment was; None where it is none, or GDAL makes another one of it: it takes the milliseconds of
+    one before 1970 for positive, and knows no year after 9999.
+    """
+    number = _number(value)
+    if number is None and isinstance(value, str) and (moment := parse_moment(value)) is not None:
+        since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+        number = since / timedelta(milliseconds=1)
+    if number is None or number != number // 1 or not _FIRST_MOMENT <= number <= _LAST_MOMENT:
+        return None
+    return int(number) if number >= 0 or number % 1000 == 0 else None
 
 
 def _number(value: Any) -> float | None:
