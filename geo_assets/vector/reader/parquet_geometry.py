@@ -1,0 +1,284 @@
+"""The geometry of a Parquet file: which column it is, how it is written, and in which CRS.
+
+Here: what an option, GeoParquet's metadata, an Arrow extension type or Parquet's logical type says of it, in this
+order. Not here: reading the rows (`parquet.py`), coordinates as nested lists (`native.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.geoparquet import bounds_of, kinds_of
+from geo_assets.vector.models import BoundingBox
+from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text
+from geo_assets.vector.reader.batches import WKB_EXTENSIONS, LayerRef, extension_name, geometry_position, storage
+from geo_assets.vector.reader.native import NATIVE, from_native, holds_native
+from geo_assets.vector.reader.placing import Placing, find_placing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from geo_assets.vector.models import LayerOptions
+
+#: In GeoParquet and Parquet a file without "crs" is in longitude and latitude on WGS 84.
+_DEFAULT_CRS = "OGC:CRS84"
+
+_BOX_FIELDS = frozenset({"xmin", "ymin", "xmax", "ymax", "zmin", "zmax"})
+
+#: Rows that are sampled to interpret the columns of a plain table.
+_SAMPLE_ROWS = 100
+
+
+@dataclass(slots=True)
+class Geometry:
+    """Where the geometry is and how it is written."""
+
+    position: int  # position of its column; -1: none
+    crs: str | None
+    encoding: str = "WKB"
+    placing: Placing | None = None  # for a plain table
+    covering: str | None = None
+    notes: list[str] = field(default_factory=list)
+    kinds: tuple[str, ...] = ()  # as the metadata states them
+    bounds: BoundingBox | None = None  # likewise
+
+    def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
+        """Return the WKB of one batch, whose geometry is column `at`, and what is wrong by row."""
+        column = storage(batch.column(at))
+        return (as_binary(column) if self.encoding == "WKB" else from_native(column, self.encoding)), {}
+
+    def check_type(self, schema: pa.Schema, title: str) -> None:
+        """Refuse a column that cannot hold what its encoding says.
+
+        Raises:
+            GeoAssetsError: VECTOR_UNSUPPORTED.
+        """
+        if self.position < 0:
+            return
+        column = schema.field(self.position)
+        if holds_bytes(column.type) if self.encoding == "WKB" else holds_native(column.type, self.encoding):
+            return
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED",
+            f"the geometry column {column.name[:63]!r} of {title} has the type {str(column.type)[:100]}, which cannot"
+            f" hold its encoding, {self.encoding}",
+            remedy=(
+                "where it is text, name it with --geometry-column (geometry_column of a job), which reads WKT; else"
+                " write it as WKB in a column of bytes, and upload it again"
+            ),
+        )
+
+
+def find_geometry(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> Geometry:
+    """Return the geometry of a file.
+
+    Args:
+        file: or the first of a folder.
+        ref: whose options may name it.
+        attributes: it need not have one.
+
+    Raises:
+        GeoAssetsError: VECTOR_NO_GEOMETRY; VECTOR_UNSUPPORTED; UNREADABLE; UNKNOWN_COLUMN.
+    """
+    schema, options = file.schema_arrow, ref.dataset.options
+    if options.geometry_column or options.wkt or options.x:
+        return _plain(file, ref, options)
+    text = (schema.metadata or {}).get(b"geo")
+    logical = _logical_types(file)
+    found = _declared(text, schema, ref.title, None) if text is not None else _by_type(schema, logical)
+    if found is None:
+        if attributes:
+            return Geometry(-1, None)
+        raise GeoAssetsError(
+            "VECTOR_NO_GEOMETRY",
+            f"{ref.title} is Parquet without a geometry column; its columns are"
+            f" {', '.join(map(repr, schema.names[:8]))}",
+            remedy=(
+                "name the column of its WKB or WKT with --geometry-column (geometry_column of a job), or its"
+                " coordinates with --x and --y"
+            ),
+        )
+    name = schema.names[found.position]
+    others = [
+        f.name
+        for f in schema
+        if f.name != name and (_is_geometry(f) or f.name in logical or f.name in _geo_columns(text))
+    ]
+    found.notes += [
+        f"{other!r} is a second geometry, and a table has one: it is kept as WKB (ST_GeomFromWKB reads it)"
+        for other in others
+    ]
+    found.covering = found.covering or _box_column(schema)
+    return found
+
+
+def _geo_columns(text: bytes | None) -> set[str]:
+    try:
+        return set(json.loads(text or b"{}").get("columns", ()))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return set()
+
+
+def _is_geometry(column: pa.Field) -> bool:
+    return extension_name(column).startswith(b"geoarrow.") or extension_name(column) in WKB_EXTENSIONS
+
+
+def _logical_types(file: pq.ParquetFile) -> dict[str, dict[str, Any]]:
+    """Return the columns of Parquet's types GEOMETRY and GEOGRAPHY, with the type's parameters."""
+    found = {}
+    for i in range(len(file.schema)):
+        column = file.schema.column(i)
+        try:
+            said = json.loads(column.logical_type.to_json())
+        except (ValueError, RecursionError):
+            continue
+        if said.get("Type") in {"Geometry", "Geography"} and "." not in column.path:
+            found[column.path] = said | {"key_value": file.schema_arrow.metadata or {}}
+    return found
+
+
+def _by_type(schema: pa.Schema, logical: dict[str, dict[str, Any]]) -> Geometry | None:
+    position = geometry_position(schema)
+    if position is not None:
+        return Geometry(position, _geoarrow_crs(schema.field(position)))
+    for i, column in enumerate(schema):
+        kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
+        if kind in NATIVE:
+            return Geometry(i, _geoarrow_crs(column), kind)
+    for name, said in logical.items():
+        notes = (
+            [f"its edges are {said.get('algorithm', 'spherical')}; PostGIS takes them for straight lines"]
+            if said["Type"] == "Geography"
+            else []
+        )
+        return Geometry(schema.get_field_index(name), _parquet_crs(said), notes=notes)
+    return None
+
+
+def _parquet_crs(said: dict[str, Any]) -> str | None:
+    """Return the CRS of a logical type: nothing, `srid:code`, `projjson:key` of the file's metadata, PROJJSON itself,
+    or an authority's code.
+    """
+    crs = said.get("crs")
+    if not crs:
+        return _DEFAULT_CRS
+    if isinstance(crs, dict):
+        return json.dumps(crs)
+    kind, _, rest = str(crs).partition(":")
+    if kind == "srid":
+        return f"EPSG:{rest}" if rest not in {"", "0"} else None
+    if kind == "projjson":
+        value = said["key_value"].get(rest.encode())
+        return value.decode("utf-8", "replace") if value else None
+    return str(crs)
+
+
+def _declared(text: bytes, schema: pa.Schema, title: str, wanted: str | None) -> Geometry:
+    """Return a geometry as GeoParquet's metadata declares it; the primary one where none is named.
+
+    Raises:
+        GeoAssetsError: VECTOR_UNSUPPORTED, another encoding; UNREADABLE, the metadata is wrong.
+    """
+    try:
+        geo = json.loads(text)
+        name = wanted or geo["primary_column"]
+        column = geo["columns"][name]
+        encoding = column["encoding"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise GeoAssetsError("UNREADABLE", f"{title} has GeoParquet metadata that cannot be read") from error
+    if encoding != "WKB" and encoding not in NATIVE:
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED",
+            f"{title} encodes its geometry as {str(encoding)[:40]!r}, which GeoParquet does not know",
+        )
+    position = schema.get_field_index(name)
+    if position < 0:
+        raise GeoAssetsError("UNREADABLE", f"{title} lacks its geometry column {str(name)[:63]!r}")
+    notes = (
+        [f"its edges are {column['edges']}; PostGIS takes them for straight lines"]
+        if column.get("edges", "planar") != "planar"
+        else []
+    )
+    try:
+        covering = column["covering"]["bbox"]["xmin"][0]
+    except (KeyError, TypeError, IndexError):
+        covering = None
+    crs = _DEFAULT_CRS if "crs" not in column else None if column["crs"] is None else json.dumps(column["crs"])
+    return Geometry(
+        position,
+        crs,
+        encoding,
+        covering=covering if isinstance(covering, str) else None,
+        notes=notes,
+        kinds=kinds_of(column),
+        bounds=bounds_of(column),
+    )
+
+
+def _box_column(schema: pa.Schema) -> str | None:
+    """Return a column of bounding boxes that some writers do not declare."""
+    import pyarrow as pa
+
+    for column in schema:
+        if column.name == "bbox" and pa.types.is_struct(column.type) and {f.name for f in column.type} <= _BOX_FIELDS:
+            return "bbox"
+    return None
+
+
+def _geoarrow_crs(column: pa.Field) -> str | None:
+    """Return the CRS of an extension type: longitude and latitude unless it declares another."""
+    serialized = getattr(
+        column.type, "__arrow_ext_serialize__", lambda: (column.metadata or {}).get(b"ARROW:extension:metadata", b"")
+    )()
+    try:
+        crs = json.loads(serialized or b"{}").get("crs", _DEFAULT_CRS)
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return crs if isinstance(crs, str) else json.dumps(crs)
+
+
+def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> Geometry:
+    """Return the geometry that an option names: as the file declares it, else binary is WKB, text is detected."""
+    from geo_assets.vector.where import find_column
+
+    schema = file.schema_arrow
+    wanted = options.geometry_column or options.wkt
+    if wanted:
+        position = find_column(wanted, schema.names, "the geometry column", ref.title)
+        if not holds_text(schema.field(position).type):
+            found = _named(file, position, ref.title)
+            if found is not None:
+                return found
+        options = options.model_copy(update={"wkt": schema.names[position]})
+    sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
+    rows = (
+        [["" if value is None else str(value) for value in row.values()] for row in sample.to_pylist()]
+        if sample is not None
+        else []
+    )
+    placing = find_placing(schema.names, rows, options, ref.title)
+    return Geometry(-1, placing.crs if placing else None, placing=placing)
+
+
+def _named(file: pq.ParquetFile, position: int, title: str) -> Geometry | None:
+    """Return the geometry of a column as the file declares it, or as WKB where it is bytes; None: neither."""
+    schema = file.schema_arrow
+    column, text = schema.field(position), (schema.metadata or {}).get(b"geo")
+    if text is not None and column.name in _geo_columns(text):
+        return _declared(text, schema, title, column.name)
+    kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
+    if kind in NATIVE:
+        return Geometry(position, _geoarrow_crs(column), kind)
+    if not holds_bytes(column.type):
+        return None
+    crs = _geoarrow_crs(column) if _is_geometry(column) else _logical_crs(file, column.name)
+    return Geometry(position, crs)
+
+
+def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:
+    said = _logical_types(file).get(name)
+    return _parquet_crs(said) if said is not None else None
