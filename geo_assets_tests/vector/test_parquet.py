@@ -204,3 +204,98 @@ def test_a_time_that_no_clock_shows_is_null_and_counted(tmp_path, private, look,
     sent = pa.ipc.open_stream(file).read_all().column("t")
     assert sent.to_pylist() == [None, dt.time(12), None, None]
     assert report.warnings == ("'t': 2 values not a time of day, now NULL: '25:00:00', '-01:01:01'",)
+
+
+POSITION = pa.struct([("x", pa.float64()), ("y", pa.float64())])
+
+
+def ring(*places):
+    return [{"x": float(x), "y": float(y)} for x, y in places]
+
+
+TRIANGLE = ring((0, 0), (1, 0), (1, 1), (0, 0))
+OPEN, OF_TWO, FLAT = TRIANGLE[:3], ring((0, 0), (1, 1)), ring((0, 0), (1, 1), (0, 0))
+WHOLE, NESTED = "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)))", "coordinates are nested wrongly for their type"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "row", "outcome"),
+    [
+        ("multipolygon", [[]], "empty geometry"),
+        ("multipolygon", [], "empty geometry"),
+        ("multipolygon", [[[]]], "empty geometry"),
+        ("multipolygon", [[TRIANGLE], []], "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)), EMPTY)"),
+        ("multipolygon", [[TRIANGLE], None], NESTED),
+        ("multipolygon", [[TRIANGLE, None]], NESTED),
+        ("multipolygon", [[[], TRIANGLE]], "unreadable geometry"),
+        ("multipolygon", [[OF_TWO]], "not repairable: Too few points in geometry component"),
+        ("multipolygon", [[FLAT]], "not repairable: Too few points in geometry component"),
+        ("multipolygon", [[OPEN]], WHOLE),
+        ("multipolygon", None, None),
+        ("polygon", [[], TRIANGLE], "unreadable geometry"),
+        ("polygon", [TRIANGLE, [None]], NESTED),
+        ("linestring", OF_TWO[:1], "unreadable geometry"),
+        ("linestring", [*OF_TWO, None], NESTED),
+        ("multilinestring", [OF_TWO[:1], OF_TWO], "MULTILINESTRING ((0 0, 1 1))"),
+        ("multilinestring", [[], OF_TWO], "MULTILINESTRING (EMPTY, (0 0, 1 1))"),
+        ("multipoint", [], "empty geometry"),
+    ],
+    ids=str,
+)
+def test_an_empty_or_short_part_in_a_native_encoding_concerns_its_own_row(
+    tmp_path, look, private, encoding, row, outcome
+):
+    sound = {"polygon": [TRIANGLE], "multipolygon": [[TRIANGLE]], "linestring": OF_TWO}
+    sound |= {"multilinestring": [OF_TWO], "multipoint": OF_TWO}
+    kind = POSITION
+    for _ in range({"multipolygon": 3, "polygon": 2, "multilinestring": 2}.get(encoding, 1)):
+        kind = pa.list_(kind)
+    rows = pa.array([None, sound[encoding], row, sound[encoding]], kind)
+    path = geoparquet(tmp_path / "a.parquet", rows[1:], encoding)
+    file, report = send(private(path), look(path).layers[0])
+    shapes = [each and shapely.from_wkb(each).wkt for each in pa.ipc.open_stream(file).read_all()["geom"].to_pylist()]
+    assert shapes[0] == shapes[-1]
+    rejected = len(shapes) == 2
+    assert (list(report.rejected) if rejected else shapes[1]) == ([outcome] if rejected else outcome)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("xyz", "POINT Z (1 2 3)", ()),
+        ("xym", "POINT (1 2)", ("'geometry' has M values, which were dropped",)),
+        (
+            "numbers",
+            "POINT Z (1 2 3)",
+            ("'geometry' does not say what its third coordinates are: they were taken for heights",),
+        ),
+    ],
+)
+def test_the_third_of_interleaved_coordinates_is_what_the_file_calls_it(tmp_path, sent, name, shape, said):
+    kind = pa.list_(pa.field(name, pa.float64(), nullable=False), 3)
+    plan, _, shapes = sent(geoparquet(tmp_path / "a.parquet", pa.array([[1.0, 2.0, 3.0]], kind), "point"))
+    assert (shapes, plan.warnings) == ([shape], said)
+
+
+def test_geoarrow_without_a_crs_is_in_that_which_is_named_or_in_none(tmp_path, look):
+    for encoding in ("geoarrow", "WKB"):
+        for crs in (None, 25832):
+            table = pa.table(points(1, crs=crs).to_arrow(geometry_encoding=encoding))
+            pq.write_table(table, tmp_path / "a.parquet")
+            (plan,) = look(tmp_path / "a.parquet", source_crs="EPSG:3857").layers
+            assert plan.srid == (crs or 3857)
+            (plan,) = look(tmp_path / "a.parquet", source_crs="EPSG:3857", geometry_column="geometry").layers
+            assert plan.srid == (crs or 3857)
+        pq.write_table(pa.table(points(1, crs=None).to_arrow(geometry_encoding=encoding)), tmp_path / "a.parquet")
+        with pytest.raises(GeoAssetsError) as caught:
+            look(tmp_path / "a.parquet")
+        assert caught.value.code == "VECTOR_NO_CRS"
+
+
+def test_wkt_is_in_the_crs_that_geoarrow_says(tmp_path, look):
+    said = {"ARROW:extension:name": "geoarrow.wkt", "ARROW:extension:metadata": '{"crs": "EPSG:25832"}'}
+    schema = pa.schema([pa.field("g", pa.string(), metadata=said)])
+    pq.write_table(pa.table([["POINT (500000 5700000)"]], schema=schema), tmp_path / "a.parquet")
+    (plan,) = look(tmp_path / "a.parquet", geometry_column="g", source_crs="EPSG:3857").layers
+    assert plan.srid == 25832
+    assert plan.warnings

@@ -21,7 +21,7 @@ DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "P
 _CODES = {"Point": 1, "LineString": 2, "Polygon": 3, "MultiPoint": 4, "MultiLineString": 5, "MultiPolygon": 6}
 COLLECTION = "GeometryCollection"
 _DEEPEST_COLLECTION = 32
-_LEAST_OF_RING = 4
+LEAST_OF_RING = 4
 
 _TYPE = re.compile(r'"type"\s*:\s*"(\w+)"')
 
@@ -125,7 +125,7 @@ def _nested(column: Any, depth: int, count: int) -> tuple[Any, Any] | None:
 def _are_closed(positions: Any, rings: Any) -> bool:
     """Whether rings end where they begin; GEOS would close others, and say nothing."""
     first, last = positions[rings[:-1]], positions[rings[1:] - 1]
-    return bool((first == last).all() and (np.diff(rings) >= _LEAST_OF_RING).all())
+    return bool((first == last).all() and (np.diff(rings) >= LEAST_OF_RING).all())
 
 
 def _quick(kind: str, coordinates: Any) -> bytes | None:

@@ -6,6 +6,7 @@ order. Not here: reading the rows (`parquet.py`), coordinates as nested lists (`
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from geo_assets.vector.geoparquet import bounds_of, kinds_of
 from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text
 from geo_assets.vector.reader.batches import WKB_EXTENSIONS, LayerRef, extension_name, geometry_position, storage
-from geo_assets.vector.reader.native import NATIVE, from_native, holds_native
+from geo_assets.vector.reader.native import NATIVE, from_native, position_type
 from geo_assets.vector.reader.placing import Placing, find_placing
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ class Geometry:
     notes: list[str] = field(default_factory=list)
     kinds: tuple[str, ...] = ()  # as the metadata states them
     bounds: BoundingBox | None = None  # likewise
+    has_z: bool = True  # of three interleaved coordinates, which may be x, y and m
 
     def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
         """Return the WKB of one batch, whose geometry is column `at`, and what is wrong by row."""
         column = storage(batch.column(at))
-        return (as_binary(column) if self.encoding == "WKB" else from_native(column, self.encoding)), {}
+        if self.encoding == "WKB":
+            return as_binary(column), {}
+        return from_native(column, self.encoding, has_z=self.has_z)
 
     def check_type(self, schema: pa.Schema, title: str) -> None:
         """Refuse a column that cannot hold what its encoding says.
@@ -60,7 +64,7 @@ class Geometry:
         if self.position < 0:
             return
         column = schema.field(self.position)
-        if holds_bytes(column.type) if self.encoding == "WKB" else holds_native(column.type, self.encoding):
+        if holds_bytes(column.type) if self.encoding == "WKB" else position_type(column.type, self.encoding):
             return
         raise GeoAssetsError(
             "VECTOR_UNSUPPORTED",
@@ -84,6 +88,13 @@ def find_geometry(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> G
     Raises:
         GeoAssetsError: VECTOR_NO_GEOMETRY; VECTOR_UNSUPPORTED; UNREADABLE; UNKNOWN_COLUMN.
     """
+    found = _found(file, ref, attributes=attributes)
+    if found.encoding != "WKB":
+        _tell_coordinates(found, file)
+    return found
+
+
+def _found(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> Geometry:
     schema, options = file.schema_arrow, ref.dataset.options
     if options.geometry_column or options.wkt or options.x:
         return _plain(file, ref, options)
@@ -116,6 +127,42 @@ def find_geometry(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> G
     return found
 
 
+def _tell_coordinates(found: Geometry, file: pq.ParquetFile) -> None:
+    """Note which coordinates a native encoding has. The name of interleaved ones is lost in Parquet, but for the schema
+    that Arrow keeps beside it.
+    """
+    import pyarrow as pa
+
+    name = file.schema_arrow.names[found.position]
+    kind = position_type(file.schema_arrow.field(found.position).type, found.encoding)
+    if kind is None:
+        return
+    if pa.types.is_struct(kind):
+        has_m = kind.get_field_index("m") >= 0
+    else:
+        written = position_type(_written_type(file, name) or kind, found.encoding) or kind
+        named = written.value_field.name if written.list_size == kind.list_size else ""
+        has_m = kind.list_size > 3 or (kind.list_size == 3 and named == "xym")
+        found.has_z = kind.list_size > 2 and named != "xym"
+        if kind.list_size == 3 and named not in {"xym", "xyz"}:
+            found.notes.append(f"{name!r} does not say what its third coordinates are: they were taken for heights")
+    if has_m:
+        found.notes.append(f"{name!r} has M values, which were dropped")
+
+
+def _written_type(file: pq.ParquetFile, name: str) -> pa.DataType | None:
+    """Return the type of a column as it was before it became Parquet's; None where that is not kept."""
+    import pyarrow as pa
+
+    kept = (file.metadata.metadata or {}).get(b"ARROW:schema")
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kept))) if kept else None
+    except (pa.ArrowInvalid, OSError, ValueError):
+        return None
+    position = schema.get_field_index(name) if schema is not None else -1
+    return schema.field(position).type if schema is not None and position >= 0 else None
+
+
 def _geo_columns(text: bytes | None) -> set[str]:
     try:
         return set(json.loads(text or b"{}").get("columns", ()))
@@ -144,7 +191,9 @@ def _logical_types(file: pq.ParquetFile) -> dict[str, dict[str, Any]]:
 def _by_type(schema: pa.Schema, logical: dict[str, dict[str, Any]]) -> Geometry | None:
     position = geometry_position(schema)
     if position is not None:
-        return Geometry(position, _geoarrow_crs(schema.field(position)))
+        column = schema.field(position)
+        said = logical.get(column.name)
+        return Geometry(position, _geoarrow_crs(column, None if said is None else _parquet_crs(said)))
     for i, column in enumerate(schema):
         kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
         if kind in NATIVE:
@@ -229,15 +278,17 @@ def _box_column(schema: pa.Schema) -> str | None:
     return None
 
 
-def _geoarrow_crs(column: pa.Field) -> str | None:
-    """Return the CRS of an extension type: longitude and latitude unless it declares another."""
+def _geoarrow_crs(column: pa.Field, silent: str | None = None) -> str | None:
+    """Return the CRS of an extension type; `silent` where it declares none, which GeoArrow calls unknown."""
     serialized = getattr(
         column.type, "__arrow_ext_serialize__", lambda: (column.metadata or {}).get(b"ARROW:extension:metadata", b"")
     )()
     try:
-        crs = json.loads(serialized or b"{}").get("crs", _DEFAULT_CRS)
+        crs = json.loads(serialized or b"{}").get("crs")
     except (ValueError, AttributeError, RecursionError):
         return None
+    if crs is None:
+        return silent
     return crs if isinstance(crs, str) else json.dumps(crs)
 
 
@@ -261,7 +312,11 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> Geomet
         else []
     )
     placing = find_placing(schema.names, rows, options, ref.title)
-    return Geometry(-1, placing.crs if placing else None, placing=placing)
+    if placing is None:
+        return Geometry(-1, None)
+    text = None if placing.geometry is None else schema.field(placing.geometry)
+    said = _geoarrow_crs(text) if text is not None and _is_geometry(text) else None
+    return Geometry(-1, placing.crs or said, placing=placing)
 
 
 def _named(file: pq.ParquetFile, position: int, title: str) -> Geometry | None:
@@ -275,8 +330,8 @@ def _named(file: pq.ParquetFile, position: int, title: str) -> Geometry | None:
         return Geometry(position, _geoarrow_crs(column), kind)
     if not holds_bytes(column.type):
         return None
-    crs = _geoarrow_crs(column) if _is_geometry(column) else _logical_crs(file, column.name)
-    return Geometry(position, crs)
+    crs = _logical_crs(file, column.name)
+    return Geometry(position, _geoarrow_crs(column, crs) if _is_geometry(column) else crs)
 
 
 def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:
