@@ -299,3 +299,12 @@ def test_wkt_is_in_the_crs_that_geoarrow_says(tmp_path, look):
     (plan,) = look(tmp_path / "a.parquet", geometry_column="g", source_crs="EPSG:3857").layers
     assert plan.srid == 25832
     assert plan.warnings
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["by Arrow", "by others"])
+def test_a_timestamp_of_96_bits_is_what_it_is_in_any_century(tmp_path, sent, kept):
+    moments = ["9999-12-31 00:00:00", "0001-01-01 00:00:00", "2024-02-29 01:02:03.456789"]
+    table = pa.table({"g": pa.array(WKB[:1] * 3), "t": pa.array(moments).cast(pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True, store_schema=kept)
+    _, rows, _ = sent(tmp_path / "a.parquet", geometry_column="g", source_crs="EPSG:4326")
+    assert [str(row["t"]) for row in rows] == moments

@@ -50,10 +50,8 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     Raises:
         GeoAssetsError: VECTOR_NO_GEOMETRY; VECTOR_UNSUPPORTED; UNREADABLE; UNKNOWN_COLUMN.
     """
-    import pyarrow.parquet as pq
-
     parts = _Parts.of(ref.dataset.path)
-    with pq.ParquetFile(parts.paths[0], pre_buffer=False) as file:
+    with _opened(parts.paths[0]) as file:
         schema, features = file.schema_arrow, file.metadata.num_rows
         geometry = find_geometry(file, ref, attributes=attributes)
     geometry.check_type(schema, ref.title)
@@ -79,6 +77,15 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     )
 
 
+def _opened(path: Path) -> pq.ParquetFile:
+    """Open a file; its timestamps of 96 bits, which hold every year, are in microseconds: nanoseconds hold three
+    centuries, and others would become dates of these.
+    """
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path, pre_buffer=False, coerce_int96_timestamp_unit="us")
+
+
 @dataclass(slots=True)
 class _Reader:
     """Reads batches of all parts, one after the other."""
@@ -92,8 +99,6 @@ class _Reader:
 
     def batches(self, only: Collection[int] | None) -> Iterator[Batch]:
         """Yield all batches; columns that are not needed are not read."""
-        import pyarrow.parquet as pq
-
         schema = self.schema
         distinct = len(set(schema.names)) == len(schema.names)
         needed = (
@@ -104,7 +109,7 @@ class _Reader:
         wanted = sorted({*(self.positions[i] for i in needed), *self._located()}) if distinct else None
         first = 1
         for number, path in enumerate(self.parts.paths):
-            with pq.ParquetFile(path, pre_buffer=False) as file:
+            with _opened(path) as file:
                 self._check(file.schema_arrow, path)
                 if number and file.metadata.num_rows:
                     self._check_geometry(file, path)
