@@ -10,6 +10,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pyogrio
+import pyproj
 import shapely
 
 NATURAL_EARTH = Path(pyogrio.__file__).parent / "tests/fixtures/naturalearth_lowres/naturalearth_lowres.shp"
@@ -40,6 +41,26 @@ def altered(path, *statements):
             database.execute(f'drop trigger "{name}"')
         for statement in statements:
             database.execute(*((statement,) if isinstance(statement, str) else statement))
+    return path
+
+
+def sqlite(path, create, *rows):
+    """A database that is no GeoPackage, with a table `t` whose points in WGS 84 are `g`, as WKB."""
+    crs = "spatial_ref_sys(srid integer unique, auth_name text, auth_srid text, srtext text)"
+    layers = (
+        "geometry_columns(f_table_name varchar, f_geometry_column varchar, geometry_type integer,"
+        " coord_dimension integer, srid integer, geometry_format varchar)"
+    )
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"create table {crs}")
+        database.execute(f"create table {layers}")
+        database.execute(
+            "insert into spatial_ref_sys values (4326, 'epsg', '4326', ?)", (pyproj.CRS(4326).to_wkt("WKT1_GDAL"),)
+        )
+        database.execute("insert into geometry_columns values ('t', 'g', 1, 2, 4326, 'WKB')")
+        database.execute(f"create table t{create}")
+        for row in rows:
+            database.execute(f"insert into t values ({','.join('?' * len(row))})", row)
     return path
 
 

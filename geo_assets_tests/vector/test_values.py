@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.declared import typed
 from geo_assets.vector.reader.findings import Findings
-from geo_assets_tests.vector.builders import altered, points, shapefile_parts, write, zipped
+from geo_assets_tests.vector.builders import altered, points, shapefile_parts, sqlite, write, zipped
 from geo_assets_tests.vector.conftest import send
 
 UTC = dt.UTC
@@ -743,3 +743,54 @@ def test_values_in_the_second_batch_are_held_to_their_bytes_too(tmp_path, rows):
     found, said, _, _ = rows(path)
     assert values(found, "i") == [None if i == 15_000 else i for i in range(count)]
     assert "'i': 1 value not an integer" in said
+
+
+POINT = shapely.to_wkb(shapely.Point(7, 51))
+UNNUMBERED = "(k text primary key, n integer, d date, f float, g blob) without rowid"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("a", "abc", None, None, POINT), "'n' has 'abc'"),
+        (("a", None, "2022-02-30", None, POINT), "'d' has '2022-02-30'"),
+        (("a", None, None, "1,5", POINT), "'f' has '1,5'"),
+        (("a", None, None, None, b"nothing"), "one of its geometries is bytes that are no geometry"),
+    ],
+    ids=["integer", "date", "number", "geometry"],
+)
+def test_a_table_whose_rows_sqlite_does_not_number_is_refused_where_a_value_would_change(tmp_path, rows, row, said):
+    path = sqlite(tmp_path / "a.sqlite", UNNUMBERED, row, ("b", None, None, None, None))
+    with pytest.raises(GeoAssetsError, match=said) as caught:
+        rows(path)
+    assert caught.value.code == "VECTOR_UNSUPPORTED"
+
+
+def test_a_table_whose_rows_sqlite_does_not_number_is_loaded_where_its_values_are_sound(tmp_path, rows):
+    path = sqlite(tmp_path / "a.sqlite", UNNUMBERED, ("a", 1, "2022-02-28", 1.5, POINT), ("b", None, None, None, None))
+    found, _, _, _ = rows(path)
+    assert [values(found, name) for name in "kndf"] == [
+        ["a", "b"],
+        [1, None],
+        [dt.date(2022, 2, 28), None],
+        [1.5, None],
+    ]
+
+
+def test_an_attribute_that_hides_the_numbers_of_rows_is_refused(tmp_path, rows):
+    with pytest.raises(GeoAssetsError, match="'rowid' that is not its key"):
+        rows(sqlite(tmp_path / "a.sqlite", "(rowid text, n integer, g blob)", ("a", "abc", POINT)))
+
+
+def test_a_generated_column_of_a_geopackage_is_held_against_what_sqlite_stores(tmp_path, rows):
+    path = altered(
+        write(points(2, n=[1, 2]), tmp_path / "a.gpkg"),
+        "alter table a rename to b",
+        "create table a(fid integer primary key, geom blob, n integer,"
+        " h integer generated always as (case n when 1 then 'abc' else 7 end))",
+        "insert into a(fid, geom, n) select fid, geom, n from b",
+        "drop table b",
+    )
+    found, said, _, _ = rows(path)
+    assert values(found, "h") == [None, 7]
+    assert "'h': 1 value not an integer that the column can hold, now NULL: 'abc'" in said

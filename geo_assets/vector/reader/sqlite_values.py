@@ -11,7 +11,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.stated import Outline, Scan
@@ -85,13 +86,18 @@ class SQLiteCheck:
 
     connection: sqlite3.Connection
     table: str
-    key: str
+    key: str | None  # None: SQLite does not number its rows
     columns: dict[int, tuple[str, str]]  # by position: name and Arrow type
     notes: tuple[str, ...] = ()
+    looked_at: set[tuple[int, ...]] = field(default_factory=set)  # columns, where rows have no number
 
     @classmethod
     def of(cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType]) -> SQLiteCheck:
-        """Make the check, of the columns that could hold an invalid value. Its connection is the caller's to close."""
+        """Make the check, of the columns that could hold an invalid value. Its connection is the caller's to close.
+
+        Raises:
+            GeoAssetsError: VECTOR_UNSUPPORTED.
+        """
         connection = read_only(path)
         found = _columns_of(connection, table)
         columns = {
@@ -99,17 +105,17 @@ class SQLiteCheck:
             for i, (name, kind) in enumerate(zip(names, types, strict=True))
             if i and str(kind) in _ODD and name.lower() in found
         }
-        return cls(connection, table, key if key.lower() in found else _ROWID, columns)
+        return cls(connection, table, _key_of(connection, table, key), columns)
 
     def unread(self, names: Collection[str]) -> str | None:
         """Name the columns of a GeoPackage that are not among those that GDAL reads: it knows the types of the standard
         alone, not those of other databases (varchar, decimal, timestamp), and one geometry.
         """
         geometry = "select lower(column_name) from gpkg_geometry_columns where lower(table_name) = lower(?)"
-        known = {name.lower() for name in (*names, self.key)}
+        known = {name.lower() for name in (*names, self.key or "")}
         with suppress(sqlite3.OperationalError):  # there is no such table where no layer has a geometry
             known.update(name for (name,) in self.connection.execute(geometry, (self.table,)))
-        there = self.connection.execute(f"pragma table_info({_quoted(self.table)})").fetchall()
+        there = self.connection.execute(f"pragma table_xinfo({_quoted(self.table)})").fetchall()
         lost = [f"{name!r} ({kind})" for _, name, kind, *_ in there if name.lower() not in known]
         if not lost:
             return None
@@ -121,6 +127,9 @@ class SQLiteCheck:
         present = [i for i in self.columns if columns[i] is not None]
         if not present or not len(fids):
             return
+        if self.key is None:
+            self._refuse_odd(present)
+            return
         numbers = fids.to_numpy(zero_copy_only=False)
         odd = self._odd(present)
         names = ", ".join(_quoted(self.columns[i][0]) for i in present)
@@ -130,6 +139,18 @@ class SQLiteCheck:
         found = self.connection.execute(query, (int(numbers.min()), int(numbers.max()))).fetchall()
         if found:
             self._put_right(present, found, columns, numbers, findings)
+
+    def _refuse_odd(self, positions: list[int]) -> None:
+        """Refuse a table of which GDAL changes a value in a row that cannot be found."""
+        if tuple(positions) in self.looked_at:
+            return
+        self.looked_at.add(tuple(positions))
+        for position in positions:
+            column = _quoted(self.columns[position][0])
+            query = f"select {column} from {_quoted(self.table)} where {self._odd([position])} limit 1"  # noqa: S608
+            if found := self.connection.execute(query).fetchone():
+                what = f"{self.columns[position][0][:63]!r} has {str(found[0])[:40]!r}, which its type cannot hold"
+                raise _without_numbers(self.table, what)
 
     def _odd(self, positions: Collection[int]) -> str:
         odd = (_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
@@ -148,6 +169,8 @@ class SQLiteCheck:
         """The greatest id of a feature; None where it is no number. Of a table with a damaged page GDAL reads what is
         before it, and says nothing.
         """
+        if self.key is None:
+            return None
         try:
             query = f"select max({_quoted(self.key)}) from {_quoted(self.table)}"  # noqa: S608 - quoted names
             (found,) = self.connection.execute(query).fetchone()
@@ -183,7 +206,7 @@ class SQLiteCheck:
         stated = self._stated()
         if stated is None or type(stated[0]) is not int or stated[0] < 1 or stated[1] in _ANY_KIND:
             return None
-        if self.key == _ROWID:  # GDAL gives no ids, by which to tell that nothing is missing
+        if self.key in {None, _ROWID}:  # GDAL gives no ids, by which to tell that nothing is missing
             return None
         found = self._first(geometry)
         return None if found is None else Outline(Headers.of(pa.array([found[1] + bytes(16)])), stated[0])
@@ -265,19 +288,33 @@ def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[
     """Return a function that, given features for which GDAL returned no geometry, says what is wrong with those that
     have one.
     """
+    missing: set[int] = set()
 
     def faults(fids: list[int]) -> dict[int, str]:
         with closing(read_only(path)) as connection:
-            found = _columns_of(connection, table)
-            if column.lower() not in found:
+            if column.lower() not in _columns_of(connection, table):
                 return {}
-            own = _quoted(key if key.lower() in found else "rowid")
-            there = f"{own} between ? and ? and {_quoted(column)} is not null"
-            query = f"select {own} from {_quoted(table)} where {there}"  # noqa: S608 - quoted names
+            own = _key_of(connection, table, key)
+            if own is None:
+                missing.update(fids)
+                query = f"select count(*) from {_quoted(table)} where {_quoted(column)} is null"  # noqa: S608
+                if len(missing) > connection.execute(query).fetchone()[0]:
+                    raise _without_numbers(table, f"one of its geometries is {NO_GEOMETRY}")
+                return {}
+            there = f"{_quoted(own)} between ? and ? and {_quoted(column)} is not null"
+            query = f"select {_quoted(own)} from {_quoted(table)} where {there}"  # noqa: S608 - quoted names
             present = {row[0] for row in connection.execute(query, (min(fids), max(fids)))}
         return dict.fromkeys(present.intersection(fids), NO_GEOMETRY)
 
     return faults
+
+
+def _without_numbers(table: str, what: str) -> GeoAssetsError:
+    return GeoAssetsError(
+        "VECTOR_UNSUPPORTED",
+        f"the table {table[:63]!r} is declared WITHOUT ROWID, so that a faulty row cannot be found in it, and {what}",
+        remedy="correct the value, or copy the rows to a table with row ids (create table … as select …)",
+    )
 
 
 def _value(value: Any, kind: str) -> tuple[Any, str | None]:
@@ -328,9 +365,34 @@ def read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
-    """Return the names of the columns in lower case."""
-    return {row[1].lower() for row in connection.execute(f"pragma table_info({_quoted(table)})")}
+def _columns_of(connection: sqlite3.Connection, table: str) -> dict[str, int]:
+    """Return the names of the columns in lower case, also of generated ones, with the place of each in the primary
+    key, from 1; 0: not in it.
+    """
+    return {row[1].lower(): row[5] for row in connection.execute(f"pragma table_xinfo({_quoted(table)})")}
+
+
+def _key_of(connection: sqlite3.Connection, table: str, key: str) -> str | None:
+    """Return the column by whose numbers GDAL identifies rows, which it names, else SQLite's own; None where a table
+    has none.
+
+    Raises:
+        GeoAssetsError: VECTOR_UNSUPPORTED, an attribute has the name of the number.
+    """
+    found = _columns_of(connection, table)
+    if key.lower() == _ROWID and found.get(_ROWID) == 0:
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED",
+            f"the table {table[:63]!r} has a column {_ROWID!r} that is not its key and hides the numbers of its rows",
+            remedy="rename the column, and upload the file again",
+        )
+    if key.lower() in found:
+        return key
+    try:
+        connection.execute(f"select {_ROWID} from {_quoted(table)} limit 0")  # noqa: S608 - in quotes it may be text
+    except sqlite3.OperationalError:
+        return None
+    return _ROWID
 
 
 def _quoted(name: str) -> str:
