@@ -566,6 +566,14 @@ def test_one_session_serves_several_tables_also_after_a_failure(dsn, db):
     db.run("drop table vector_staging.a__s1, vector_staging.c__s1")
 
 
+def test_a_value_that_the_driver_refuses_is_no_passing_fault(dsn, db):
+    plan = plan_of(1, t="timestamp[us]")
+    first = pa.array([-(2**63)], pa.int64()).view(pa.timestamp("us"))
+    batch = pa.record_batch([first, pa.array([POINT], pa.binary())], schema=wire_schema(plan.columns))
+    assert "refused a value" in refused("VECTOR_UNSUPPORTED_TYPE", dsn, plan, ipc(batch.schema, batch), 1)
+    assert db.staged() == []
+
+
 def test_a_database_that_is_away_is_a_passing_fault():
     plan, batch = simple()
     assert refused("DATABASE_UNAVAILABLE", "postgresql://nobody@127.0.0.1:1/none", plan, ipc(batch.schema, batch), 2)

@@ -308,3 +308,32 @@ def test_a_timestamp_of_96_bits_is_what_it_is_in_any_century(tmp_path, sent, kep
     pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True, store_schema=kept)
     _, rows, _ = sent(tmp_path / "a.parquet", geometry_column="g", source_crs="EPSG:4326")
     assert [str(row["t"]) for row in rows] == moments
+
+
+BEFORE_ALL, FIRST = -(2**63), -210_866_803_200_000_000  # of int64, of PostgreSQL
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_a_date_or_timestamp_that_postgresql_does_not_have_is_null_and_counted(tmp_path, private, load, db, zone):
+    moments = pa.array([BEFORE_ALL, 0, FIRST, FIRST - 1, None], pa.int64()).view(pa.timestamp("us", zone))
+    lists = pa.ListArray.from_arrays(pa.array([0, 2, None, 3, 4, 5]), moments)
+    days = pa.array([-(2**31), 0, -2_440_588, 2**31 - 1, None], pa.int32()).view(pa.date32())
+    path = geoparquet(tmp_path / "a.parquet", pa.array(WKB[:1] * 5), t=moments, l=lists, d=days)
+    loaded = load(path, "beyond")
+    found = db.rows(
+        "select t is null, cardinality(array_remove(l, null)), d is null from {t} order by gid", t=loaded.table
+    )
+    assert [row[0] for row in found] == [True, False, False, True, True]
+    assert [row[1] for row in found] == [1, 1, None, 0, 0]
+    assert [row[2] for row in found] == [True, False, False, True, True]
+    said = send(private(path), loaded.plan)[1].warnings
+    assert said == ("6 values are beyond the dates and times that PostgreSQL has (from 4714 BC), now NULL",)
+
+
+def test_a_table_with_coordinates_may_have_dates_that_python_does_not(tmp_path, look):
+    days = pa.array([2_932_897], pa.int32()).view(pa.date32())
+    pq.write_table(pa.table({"x": [7.0], "y": [51.0], "d": days}), tmp_path / "a.parquet")
+    (plan,) = look(tmp_path / "a.parquet", x="x", y="y", source_crs="EPSG:4326").layers
+    assert plan.bounds == (7, 51, 7, 51)
+    with pytest.raises(GeoAssetsError, match=r"'d' of a.parquet has the type date32\[day\], which is no coordinate"):
+        look(tmp_path / "a.parquet", x="d", y="y", source_crs="EPSG:4326")

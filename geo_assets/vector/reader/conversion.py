@@ -29,7 +29,11 @@ _UINT64 = "decimal(20, 0)"
 NUL_REMOVED = "text with NUL characters, which were removed"
 BEYOND_YEARS = "beyond the years 1 to 9999, and null in JSON"
 NOT_UTF8 = "text that is not UTF-8, whose faulty bytes were replaced"
+BEYOND_POSTGRESQL = "beyond the dates and times that PostgreSQL has (from 4714 BC), now NULL"
 NOT_JSON = "text that is not JSON in a JSON column, kept as a JSON string"
+
+#: The first of PostgreSQL's timestamps, and its first and last date, as Arrow counts them: from 1970.
+_FIRST_MICROSECOND, _FIRST_DAY, _LAST_DAY = -210_866_803_200_000_000, -2_440_588, 2_145_042_905
 
 
 def wire_type(column: str, arrow: pa.DataType) -> str:
@@ -130,9 +134,35 @@ def convert(array: pa.Array, wire: str, notes: Counter[str]) -> pa.Array:
         return _text_lists(plain, notes)
     target = arrow_type(wire)
     # only nanoseconds may be cut: PostgreSQL has microseconds
-    nanoseconds = any(str(plain.type).startswith(f"{kind}[ns") for kind in ("timestamp", "time64", "duration"))
+    nanoseconds = any(f"{kind}[ns" in str(plain.type) for kind in ("timestamp", "time64", "duration"))
     result = plain.cast(target, safe=not nanoseconds)
-    return result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
+    result = result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
+    return _without_beyond(result, notes)
+
+
+def _without_beyond(array: pa.Array, notes: Counter[str]) -> pa.Array:
+    """Return dates and timestamps, or lists of them, of which those are null that PostgreSQL does not have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_list(array.type) and pa.types.is_temporal(array.type.value_type):
+        values = array.flatten()
+        if _without_beyond(values, notes) is values:
+            return array
+        whole = pa.concat_arrays([array])  # its lists begin with the first value
+        return pa.ListArray.from_arrays(whole.offsets, _without_beyond(whole.values, Counter()), mask=whole.is_null())
+    if pa.types.is_timestamp(array.type):
+        first, last, count = _FIRST_MICROSECOND, (1 << 63) - 1, array.view(pa.int64())
+    elif pa.types.is_date(array.type):
+        first, last, count = _FIRST_DAY, _LAST_DAY, array.view(pa.int32())
+    else:
+        return array
+    beyond = pc.or_(pc.less(count, first), pc.greater(count, last))
+    number = pc.sum(beyond).as_py()
+    if not number:
+        return array
+    notes[BEYOND_POSTGRESQL] += number
+    return pc.if_else(beyond, pa.scalar(None, array.type), array)
 
 
 def _decoded(array: pa.Array) -> pa.Array:

@@ -305,18 +305,51 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> Geomet
             if found is not None:
                 return found
         options = options.model_copy(update={"wkt": schema.names[position]})
+    named = [find_column(name, schema.names, "the columns", ref.title) for name in _located(options)]
+    for position in named if options.wkt is None else ():
+        _check_number(schema.field(position), ref.title)
     sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
-    rows = (
-        [["" if value is None else str(value) for value in row.values()] for row in sample.to_pylist()]
-        if sample is not None
-        else []
-    )
+    rows = [[""] * len(schema.names) for _ in range(len(sample) if sample is not None else 0)]
+    for position in named if sample is not None else ():
+        for row, text in zip(rows, _texts(sample.column(position)), strict=True):
+            row[position] = text
     placing = find_placing(schema.names, rows, options, ref.title)
     if placing is None:
         return Geometry(-1, None)
     text = None if placing.geometry is None else schema.field(placing.geometry)
     said = _geoarrow_crs(text) if text is not None and _is_geometry(text) else None
     return Geometry(-1, placing.crs or said, placing=placing)
+
+
+def _located(options: LayerOptions) -> tuple[str, ...]:
+    """Return the columns that an option names."""
+    return tuple(name for name in ((options.wkt,) if options.wkt else (options.x, options.y)) if name)
+
+
+def _check_number(column: pa.Field, title: str) -> None:
+    """Refuse a coordinate that is neither a number nor text.
+
+    Raises:
+        GeoAssetsError: VECTOR_UNSUPPORTED.
+    """
+    import pyarrow as pa
+
+    t = pa.types
+    kind = column.type
+    number = t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_null(kind)
+    if not (number or holds_text(kind)):
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED",
+            f"the column {column.name[:63]!r} of {title} has the type {str(kind)[:100]}, which is no coordinate",
+        )
+
+
+def _texts(column: pa.Array) -> list[str]:
+    """Return values as text, nothing for null and for what Python does not have."""
+    try:
+        return ["" if value is None else str(value) for value in column.to_pylist()]
+    except (OverflowError, ValueError):
+        return [""] * len(column)
 
 
 def _named(file: pq.ParquetFile, position: int, title: str) -> Geometry | None:

@@ -114,7 +114,7 @@ def stage_table(
         except Error as error:
             run.rollback()
             incoming.abandon()
-            raise _database_error(error, source) from error
+            raise _database_error(error, source, run) from error
         except BaseException:
             run.rollback()
             incoming.abandon()
@@ -304,9 +304,11 @@ def _table_comment(plan: LayerPlan, source: str, comment: str) -> str:
     return "\n".join(filter(None, (f"{source}{member}{layer}{moved}", comment)))
 
 
-def _database_error(error: Any, source: str) -> GeoAssetsError:
+def _database_error(error: Any, source: str, run: Session) -> GeoAssetsError:
     state = getattr(error, "sqlstate", None) or ""
     said = message_of(error)
+    if not state and run.answers():  # the driver itself refused a value, and says neither which nor why
+        state = _REFUSED_VALUE[0]
     if not state or state.startswith(_UNAVAILABLE):
         return GeoAssetsError("DATABASE_UNAVAILABLE", f"{source}: the database was lost while it was loaded: {said}")
     if state == _DISK_FULL:
