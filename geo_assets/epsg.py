@@ -19,7 +19,7 @@ def parse_code(text: str) -> CRS:
     """The CRS of `EPSG:code`; nothing else, for PROJ's free-text form also takes URLs and files.
 
     Raises:
-        GeoAssetsError: INVALID_CRS.
+        GeoAssetsError: INVALID_CRS, also one of heights alone, or another that has no place for longitude and latitude.
     """
     from pyproj import CRS
     from pyproj.exceptions import CRSError
@@ -27,6 +27,9 @@ def parse_code(text: str) -> CRS:
     if not EPSG_CODE.fullmatch(text):
         raise GeoAssetsError("INVALID_CRS", f"{text!r} is not a CRS of the form EPSG:code")
     try:
-        return CRS.from_user_input(text)
+        crs = CRS.from_user_input(text)
     except CRSError:
         raise GeoAssetsError("INVALID_CRS", f"{text} is not a CRS that PROJ knows") from None
+    if not (crs.is_geographic or crs.is_projected):
+        raise GeoAssetsError("INVALID_CRS", f"{text} ({crs.name}) is neither geographic nor projected")
+    return crs

@@ -57,12 +57,9 @@ def _known_crs(value: str) -> str:
         msg = "must be EPSG:code, for example EPSG:3857"
         raise ValueError(msg)
     try:
-        crs = parse_code(value)
+        parse_code(value)
     except GeoAssetsError as error:
         raise ValueError(error.message) from None
-    if not (crs.is_geographic or crs.is_projected):
-        msg = f"{value} ({crs.name}) is neither geographic nor projected"
-        raise ValueError(msg)
     return value
 
 

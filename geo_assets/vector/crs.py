@@ -81,8 +81,11 @@ def _parsed(text: str) -> CRS | None:
     from pyproj import CRS
 
     crs = CRS.from_user_input(text)
-    unknown = crs.name.lower().startswith(("undefined", "unknown engineering")) or crs.is_engineering
-    return None if unknown else _horizontal(crs)
+    if crs.name.lower().startswith(("undefined", "unknown engineering")):
+        return None
+    while crs.is_bound and crs.source_crs is not None:  # of heights alone it has no two dimensions
+        crs = crs.source_crs
+    return _horizontal(crs) if crs.is_geographic or crs.is_projected or crs.is_geocentric else None
 
 
 def are_one(a: CRS, b: CRS) -> bool:

@@ -7,6 +7,7 @@ from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.longitudes import footprint
 from geo_assets.vector.crs import geographic_box, parse_file_crs, plan_crs, transformer
+from geo_assets_tests.vector.builders import points, write
 
 LONDON = (528_895.0, 180_561.0, 529_803.0, 181_408.0)
 SHORTENED_NATIONAL_GRID = (
@@ -147,3 +148,21 @@ def test_a_failure_of_proj_is_of_one_file_and_not_remembered(monkeypatch):
         assert parse_file_crs(text) is None
     assert parse_file_crs(text).to_epsg() == 2193
     assert parse_file_crs(text) is parse_file_crs(text)
+
+
+@pytest.mark.parametrize("option", ["source_crs", "target_crs", "bbox_crs"])
+@pytest.mark.parametrize("code", ["EPSG:5773", "EPSG:5801"], ids=["heights", "engineering"])
+def test_a_crs_that_has_no_longitude_and_latitude_is_refused_where_it_is_named(tmp_path, look, option, code):
+    path = write(points(1), tmp_path / "a.gpkg")
+    with pytest.raises(GeoAssetsError, match="neither geographic nor projected") as caught:
+        look(path, bbox=(5, 50, 6, 51), override_crs=option == "source_crs", **{option: code})
+    assert caught.value.code == "INVALID_CRS"
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "fgb", "gml", "parquet"])
+def test_a_file_in_a_crs_of_heights_alone_says_nothing_of_its_places(tmp_path, look, ending):
+    path = write(points(1, crs="EPSG:3855"), tmp_path / f"a.{ending}")
+    with pytest.raises(GeoAssetsError) as caught:
+        look(path)
+    assert caught.value.code == "VECTOR_NO_CRS"
+    assert look(path, source_crs="EPSG:4326").layers[0].srid == 4326

@@ -309,10 +309,10 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> Geomet
     for position in named if options.wkt is None else ():
         _check_number(schema.field(position), ref.title)
     sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
-    rows = [[""] * len(schema.names) for _ in range(len(sample) if sample is not None else 0)]
-    for position in named if sample is not None else ():
-        for row, text in zip(rows, _texts(sample.column(position)), strict=True):
-            row[position] = text
+    rows = [[""] * len(schema.names) for _ in range(0 if sample is None else len(sample))]
+    for position in named:
+        for row, value in zip(rows, [] if sample is None else _texts(sample.column(position)), strict=True):
+            row[position] = value
     placing = find_placing(schema.names, rows, options, ref.title)
     if placing is None:
         return Geometry(-1, None)
