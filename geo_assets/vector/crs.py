@@ -202,41 +202,6 @@ def _in_its_area(crs: CRS, x: float, y: float) -> bool:
     return bool(north_of_south and east_of_west <= width + 2 * _AREA_MARGIN)
 
 
-def box_in(crs: CRS, box: BoundingBox, box_crs: CRS, name: str) -> Any:
-    """Return a box of one CRS as a (multi)polygon in another; its edges get many points, because they may become
-    curves.
-
-    Args:
-        crs: of the result.
-        box: west, south, east, north; west > east crosses the antimeridian where `box_crs` is geographic.
-        box_crs: of the box.
-        name: what it is for, in messages.
-
-    Raises:
-        GeoAssetsError: INVALID_FILTER.
-    """
-    import numpy as np
-    import shapely
-    from pyproj import Transformer
-
-    west, south, east, north = box
-    if not all(map(math.isfinite, box)) or south > north or (west > east and not box_crs.is_geographic):
-        raise GeoAssetsError("INVALID_FILTER", f"the bbox {box} is none: it is west, south, east, north")
-    half = 180 if box_crs.is_geographic else None
-    boxes = [(west, south, half, north), (-half, south, east, north)] if west > east and half else [box]
-    shape = shapely.union_all([shapely.box(*b) for b in boxes])
-    if crs.equals(box_crs, ignore_axis_order=True):
-        return shape
-    fine = shapely.segmentize(shape, max((east - west) % 360 if half else east - west, north - south, 1e-9) / _DENSIFY)
-    move = Transformer.from_crs(box_crs, crs, always_xy=True)
-    moved = shapely.transform(fine, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
-    if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise GeoAssetsError(
-            "INVALID_FILTER", f"the bbox {box} reaches beyond what {crs.name!r}, the CRS of {name}, can hold"
-        )
-    return shapely.make_valid(moved)
-
-
 def _plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str) -> CrsPlan:
     _check_on_earth(file_crs, name)
     authority, code, warning = _code_of(file_crs)

@@ -119,6 +119,64 @@ def test_a_box_takes_what_touches_it_and_not_what_only_its_box_does(tmp_path, pr
     refusal(look, path, "VECTOR_ALL_FILTERED", bbox=(0, 8, 2, 10))
 
 
+CITIES = {"Berlin": (13.4, 52.5), "Praha": (14.42, 50.09), "Wien": (16.37, 48.21)}
+
+
+def within(look, private, source, path, **options):
+    """The names of what is loaded."""
+    return sent(private, path, look(write(source, path), **options).layers[0])[0]["n"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [5514, 25832, 3035, 2056, 4314, 2154, 3857, 4807, 3995],
+)
+def test_a_box_takes_the_same_places_in_every_crs(tmp_path, private, look, crs):
+    places = gpd.GeoDataFrame(
+        {"n": list(CITIES)}, geometry=gpd.points_from_xy(*np.transpose(list(CITIES.values()))), crs=4326
+    )
+    areas = places.set_geometry(places.to_crs(3035).buffer(1000).to_crs(4326))
+    for kind, source in (("points", places), ("areas", areas)):
+        for number, (box, expected) in enumerate(
+            (
+                ((-180, -90, 180, 90), list(CITIES)),
+                ((-10, 35, 40, 70), list(CITIES)),
+                ((13.5, 48, 16.5, 51), ["Praha", "Wien"]),
+                ((179, -80, 16, 90), ["Berlin", "Praha"]),
+                ((14.42, 50.09, 14.42, 50.09), ["Praha"]),
+                ((14.42, 45, 14.42, 55), ["Praha"]),
+            )
+        ):
+            path = tmp_path / f"{kind}{number}.gpkg"
+            assert within(look, private, source.to_crs(crs), path, bbox=box) == expected, (kind, box)
+
+
+def test_a_box_across_the_antimeridian_takes_what_is_there_and_no_more(tmp_path, private, look):
+    places = frame("POINT(177 -40)", "POINT(-177 -40)", "POINT(160 -40)", "POINT(-160 -40)", n=list("abcd"))
+    for crs in ("EPSG:4326", "EPSG:4272", "EPSG:32760", "EPSG:3857"):
+        path = tmp_path / f"{crs[5:]}.gpkg"
+        assert within(look, private, places.to_crs(crs), path, bbox=(170, -50, -170, -30)) == ["a", "b"]
+    north = frame("POINT(177 10)", "POINT(55 10)", n=["a", "b"]).to_crs("EPSG:32660")
+    with pytest.raises(GeoAssetsError):
+        look(write(north[:1], tmp_path / "n.gpkg"), bbox=(-30, -80, 60, 84))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:4272"])
+def test_longitudes_that_are_counted_to_360_are_those_of_the_box(tmp_path, private, look, crs):
+    squares = [shapely.box(west, -45, west + width, -35) for west, width in ((182, 1), (185, 10), (200, 1))]
+    places = gpd.GeoDataFrame({"n": list("abc")}, geometry=squares, crs=crs)
+    assert within(look, private, places, tmp_path / "a.gpkg", bbox=(170, -50, -170, -30)) == ["a", "b"]
+
+
+def test_a_box_within_a_polygon_around_a_pole_touches_it(tmp_path, private, look):
+    ring = shapely.Point(0, 0).buffer(3e6).difference(shapely.Point(0, 0).buffer(1e6))
+    source = gpd.GeoDataFrame({"n": ["ring"]}, geometry=[ring], crs=3995)
+    for name, box in (("a", (10, 70, 11, 71)), ("b", (179, 70, -179, 71)), ("c", (-180, 60, 180, 70))):
+        assert within(look, private, source, tmp_path / f"{name}.gpkg", bbox=box) == ["ring"]
+    for box in ((10, 85, 11, 86), (-180, 85, 180, 90), (0, 0, 90, 50)):
+        refusal(look, write(source, tmp_path / "d.gpkg"), "VECTOR_ALL_FILTERED", bbox=box)
+
+
 @pytest.mark.parametrize("bbox", [(0, 5, 1, 4), (float("nan"), 0, 1, 1), (0, 0, float("inf"), 1)])
 def test_a_box_that_is_none_is_refused(tmp_path, look, bbox):
     refusal(look, write(points(2), tmp_path / "a.gpkg"), "INVALID_FILTER", bbox=bbox)

@@ -19,7 +19,8 @@ import numpy as np
 
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.crs import box_in, domain_of, parse_file_crs
+from geo_assets.vector.boxes import Box
+from geo_assets.vector.crs import domain_of, parse_file_crs
 from geo_assets.vector.models import LayerOptions
 from geo_assets.vector.reader import geometry
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
@@ -62,10 +63,7 @@ class LayerFilter:
         self.domain = domain_of(crs) if crs else None  # where geometries can be
         self._box = None
         if options.bbox is not None and crs is not None:
-            import shapely
-
-            self._box = box_in(crs, options.bbox, parse_code(options.bbox_crs), title)
-            shapely.prepare(self._box)
+            self._box = Box.of(options.bbox, parse_code(options.bbox_crs), crs, title)
         self._title = title
         self._bytes_pay = Worth()
 
@@ -105,8 +103,6 @@ class LayerFilter:
             sound: an earlier pass found nothing to repair or reject.
             unchecked: their validity is checked later.
         """
-        import shapely
-
         options = self._options
         cleaned = geometry.clean(
             batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self.domain
@@ -119,7 +115,7 @@ class LayerFilter:
             cleaned.reject(nulls, geometry.NULL)
         if self._box is not None:
             geometry.reject_not_finite(cleaned)  # GEOS compares no such geometry
-            apart = ~shapely.intersects(self._box, cleaned.geometries)
+            apart = ~self._box.touches(cleaned.geometries)
             apart[list(cleaned.reasons)] = False
             cleaned.leave_out(np.flatnonzero(apart))
         return cleaned
