@@ -202,6 +202,6 @@ def test_a_file_that_was_rewritten_behind_its_etag_and_taken_again_is_no_differe
     body = {"job_type": "ingest_container", "parameters": {"container": world.name, "verify_sources": True}}
     assert handle(world.submitter, raw(body)).submitted.attempt == 2
     asked = Job.of(validate_parameters(body["job_type"], body["parameters"]))
-    job, _ = world.work(asked, attempt=2)
+    job, _ = world.work(asked)
     assert world.tasks(job)["a.tif"][0] == "succeeded"
     assert compared(world).differences == ()

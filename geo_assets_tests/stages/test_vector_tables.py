@@ -160,9 +160,9 @@ def appended(world, run=None, **asked):  # noqa: F811
         vector_tables.publish_waiting(world.context, job)
 
     body = {"job_type": "ingest_container", "parameters": {"container": world.name, "mode": "append", **asked}}
-    attempt = handle(world.submitter, raw({**body, "force": True})).submitted.attempt
+    assert handle(world.submitter, raw({**body, "force": True})).submitted
     job = Job.of(validate_parameters(body["job_type"], body["parameters"]))
-    return world.work(job, publish, force=True, attempt=attempt)[0]
+    return world.work(job, publish, force=True)[0]
 
 
 def test_what_was_appended_before_leaves_no_table_that_waits(world):  # noqa: F811

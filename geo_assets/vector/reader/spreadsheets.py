@@ -2,7 +2,8 @@
 them.
 
 Here: the cells from GDAL, joined with the location of each row; what GDAL reads as another value than Excel shows: days
-before March 1900, and all where a workbook counts from 1904, numbers among booleans. Not here: GDAL's reading (`ogr.py`), which columns locate a row (`placing.py`).
+before March 1900, and all where a workbook counts from 1904, numbers among booleans. Not here: GDAL's reading
+(`ogr.py`), which columns locate a row (`placing.py`).
 """
 
 from __future__ import annotations
