@@ -5,7 +5,7 @@ import pytest
 import shapely
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.reader.placing import NOT_NUMBERS, NOT_WKT
+from geo_assets.vector.reader.placing import ANOTHER_CRS, ANOTHER_SRID, NOT_NUMBERS, NOT_WKT
 from geo_assets_tests.vector.conftest import send
 
 BLANKS = " " * 50_000
@@ -329,3 +329,32 @@ def test_a_value_of_blanks_costs_no_more_than_its_length(rows, text):
     _, sent, report = rows(text, source_crs="EPSG:4326")
     assert ([row["id"] for row in sent], sum(report.rejected.values())) == ([1], 1)
     assert time.process_time() - began < 5
+
+
+def postgis(crs=None, geometry=None):
+    """A geometry as PostGIS writes it, as a field."""
+    named = {"crs": {"type": "name", "properties": {"name": crs}}} if crs else {}
+    text = json.dumps({"type": "Point", **named, "coordinates": [12, 50]}) if geometry is None else geometry
+    return '"' + text.replace('"', '""') + '"'
+
+
+def test_a_geometry_of_geojson_is_in_the_crs_that_it_names_and_others_are_rejected(rows):
+    names = ["EPSG:25832", "urn:ogc:def:crs:EPSG::25832", None, "EPSG:25833", "EPSG:25832"]
+    text = "n,geojson\n" + "".join(f"{n},{postgis(name)}\n" for n, name in enumerate(names))
+    plan, sent, report = rows(text)
+    assert (plan.srid, [row["n"] for row in sent], report.rejected) == (25832, [0, 1, 4], {ANOTHER_CRS: 2})
+
+
+def test_geojson_whose_crs_is_not_known_needs_one(rows):
+    text = f"n,geojson\n1,{postgis('urn:x')}\n"
+    with pytest.raises(GeoAssetsError, match="does not say which CRS"):
+        rows(text)
+    assert rows(text, source_crs="EPSG:25832")[0].srid == 25832
+
+
+@pytest.mark.parametrize(("said", "kept"), [("EPSG:4326", 101), ("EPSG:25832", 102)])
+def test_an_srid_after_the_sample_is_held_against_the_crs_that_was_said(rows, said, kept):
+    text = "wkt\n" + "POINT(1 2)\n" * 100 + "SRID=25832;POINT(1 2)\nSRID=0;POINT(1 2)\n"
+    _, sent, report = rows(text, source_crs=said)
+    assert (len(sent), sum(report.rejected.values())) == (kept, 102 - kept)
+    assert set(report.rejected) <= {ANOTHER_SRID}

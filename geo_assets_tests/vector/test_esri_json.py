@@ -4,6 +4,9 @@ import json
 
 import pytest
 import shapely
+from pyproj import CRS
+
+from geo_assets.vector.reader.esri_json import ANOTHER_CRS
 
 KINDS = {"a": "esriFieldTypeInteger"}
 
@@ -160,3 +163,19 @@ def test_undeclared_numbers_of_many_digits_are_text(tmp_path, load, db):
     assert db.rows("select a, b, c from vector.esri_digits order by gid") == [
         ("9007199254740993", "9223372036854775808", 2**53 + 1), ("1.5", "-1", 1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("document", "own", "srid", "kept"),
+    [
+        ({"wkid": 25832}, [None, {"wkid": 4326}, {"wkid": 25832, "latestWkid": 25832}], 25832, [0, 2]),
+        ({"wkid": 102100}, [{"wkid": 102100, "latestWkid": 3857}, {"wkid": 3857}, {"wkid": 25832}], 3857, [0, 1]),
+        (None, [{"wkid": 25832}, None, {"wkid": 4326}], 25832, [0, 1]),
+        ({"wkt": CRS(25832).to_wkt("WKT1_ESRI")}, [{"wkid": 25832}, {"wkid": 4326}], 25832, [0]),
+    ],
+)
+def test_a_geometry_in_another_crs_than_that_of_its_file_is_rejected(tmp_path, load, db, document, own, srid, kept):
+    geometries = [{"x": 1, "y": 2, **({"spatialReference": crs} if crs else {})} for crs in own]
+    loaded = load(write(tmp_path / "a.json", "Point", geometries, spatialReference=document), "esri_crs")
+    assert db.rows("select a, st_srid(geom) from vector.esri_crs order by a") == [(a, srid) for a in kept]
+    assert loaded.plan.rejected_by_reason == {ANOTHER_CRS: len(own) - len(kept)}

@@ -19,6 +19,7 @@ from typing import Any
 
 from geo_assets.vector.encodings import encoding_of_text
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.geojson_crs import are_equal
 from geo_assets.vector.reader.json_text import Window
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.reader.text_values import parse_moment
@@ -26,6 +27,7 @@ from geo_assets.vector.reader.text_values import parse_moment
 NO_FEATURE = "not a feature"
 UNREADABLE = "coordinates that cannot be read"
 CURVED = "curves of Esri's, which cannot be read"
+ANOTHER_CRS = "another CRS than that of the file"
 
 _PARTS = ("rings", "paths", "points")
 _CURVES = ("curveRings", "curvePaths")
@@ -49,6 +51,8 @@ _FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800_000, 253_402_300_799_999  # of the
 _AS_TEXT = "esriFieldTypeString"
 _EXACT_IN_DOUBLE, _BEYOND_INTEGERS = 2**53, 2**63
 
+_WEB_MERCATOR = {102100: 3857, 102113: 3857}
+
 #: Member of a feature of the copy that holds values that do not fit their column. GDAL ignores it.
 _ODD = "odd"
 
@@ -62,7 +66,9 @@ def copy(path: Path, to: Path, name: str) -> None:
     members: dict[str, Any] = {}
     largest: Counter[str] = Counter()
     fractions: set[str] = set()
+    reference: Any = None  # that of the first geometry which has one
     for feature in _features(path, name, members):
+        reference = reference or _reference(feature)
         for key, value in _attributes(feature).items():
             if type(value) is int:
                 largest[key] = max(largest[key], abs(value))
@@ -70,13 +76,15 @@ def copy(path: Path, to: Path, name: str) -> None:
                 fractions.add(key)
     members.pop("objectIdFieldName", None)
     kinds = _settle_types(members, largest)
+    if reference is not None:
+        members["spatialReference"] = members.get("spatialReference") or reference
     for key, number in largest.items():
         if number >= _BEYOND_INTEGERS or (number > _EXACT_IN_DOUBLE and key in fractions):
             kinds.setdefault(key, _AS_TEXT)
     with to.open("w", encoding="utf-8", errors="replace") as file:
         file.write(json.dumps(members)[:-1] + f'{", " if members else ""}"features": [')
         for place, feature in enumerate(_features(path, name, {})):
-            file.write(("," if place else "") + "\n" + json.dumps(_fitted(feature, kinds)))
+            file.write(("," if place else "") + "\n" + json.dumps(_fitted(feature, kinds, members)))
         file.write("\n]}\n")
 
 
@@ -112,8 +120,10 @@ def _settle_types(members: dict[str, Any], largest: Counter[str]) -> dict[str, s
     return kinds
 
 
-def _fitted(feature: Any, kinds: dict[str, str]) -> dict[str, Any]:
-    """Return a feature whose values fit their columns' types; others are set aside."""
+def _fitted(feature: Any, kinds: dict[str, str], members: dict[str, Any]) -> dict[str, Any]:
+    """Return a feature whose values fit their columns' types, and its geometry the CRS of the file; others are set
+    aside.
+    """
     if not isinstance(feature, dict):
         return {"attributes": {}, "geometry": NO_FEATURE}
     attributes, odd = dict(_attributes(feature)), {}
@@ -127,7 +137,32 @@ def _fitted(feature: Any, kinds: dict[str, str]) -> dict[str, Any]:
         elif kind == _AS_TEXT and type(value) in {int, float}:
             attributes[column] = str(value)
     kept = {key: value for key, value in feature.items() if key != _ODD}
+    if (own := _reference(feature)) and not _agree(own, members.get("spatialReference")):
+        kept["geometry"] = ANOTHER_CRS
     return {**kept, "attributes": attributes, **({_ODD: odd} if odd else {})}
+
+
+def _reference(feature: Any) -> Any:
+    """Return what a geometry says of its own CRS."""
+    geometry = feature.get("geometry") if isinstance(feature, dict) else None
+    return geometry.get("spatialReference") if isinstance(geometry, dict) else None
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Whether two spatial references are of one CRS, as far as they say one."""
+    if one == other or not isinstance(one, dict) or not isinstance(other, dict):
+        return True
+    ours, theirs = _codes(one), _codes(other)
+    if ours and theirs:
+        return bool(ours & theirs)
+    names = [f"EPSG:{min(codes)}" if codes else said.get("wkt") for codes, said in ((ours, one), (theirs, other))]
+    return not all(isinstance(name, str) for name in names) or are_equal(names[0], names[1])
+
+
+def _codes(reference: dict[str, Any]) -> set[int]:
+    """Return the codes of a CRS: that of now, that of before, and EPSG's of Esri's for Web Mercator."""
+    said = {reference[key] for key in ("wkid", "latestWkid") if type(reference.get(key)) is int}
+    return {_WEB_MERCATOR.get(code, code) for code in said}
 
 
 def _misfit(value: Any, kind: str | None) -> str | None:
@@ -177,7 +212,7 @@ def _fault(geometry: Any) -> str | None:
     NaN, Esri's empty point.
     """
     if not isinstance(geometry, dict):
-        return None if geometry is None else NO_FEATURE if geometry == NO_FEATURE else UNREADABLE
+        return None if geometry is None else geometry if geometry in (NO_FEATURE, ANOTHER_CRS) else UNREADABLE
     if any(geometry.get(part) for part in _CURVES):
         return CURVED
     if any(geometry.get(part) for part in _PARTS):

@@ -49,7 +49,7 @@ class DeclaredCrs:
 
     def say(self, crs: Any) -> None:
         """Take a `crs` member; one that names nothing known counts where no other one does."""
-        self._take(_name_of(crs))
+        self._take(name_of(crs))
 
     def say_nothing(self) -> None:
         """Take that geometries are in the CRS of a text that names none."""
@@ -94,13 +94,13 @@ class DeclaredCrs:
             return
         if not self._names:
             self._first = name
-        elif self._agree and not _equal(self._first, name):
+        elif self._agree and not are_equal(self._first, name):
             self._agree, self._other = False, name
         if len(self._names) < _REMEMBERED:
             self._names.add(name)
 
 
-def _name_of(crs: Any) -> str | None:
+def name_of(crs: Any) -> str | None:
     """Return the name in a `crs` member, in any of the ways in which it was ever written; None for others."""
     said = crs.get("properties") if isinstance(crs, dict) else None
     name = said.get("name") or said.get("urn") if isinstance(said, dict) else crs
@@ -112,6 +112,7 @@ def _name_of(crs: Any) -> str | None:
     return f"EPSG:{old[1]}" if old else name.strip() if _NAME.match(name.strip()) else None
 
 
-def _equal(one: str | None, other: str | None) -> bool:
+def are_equal(one: str | None, other: str | None) -> bool:
+    """Whether two names are of one CRS."""
     first, second = parse_file_crs(one), parse_file_crs(other)
     return first is not None and second is not None and first.equals(second, ignore_axis_order=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.arrow_types import as_text
+from geo_assets.vector.reader.geojson_crs import are_equal, name_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from geo_assets.vector.models import LayerOptions
 
 Names = frozenset[str]
+
+_WGS84 = "EPSG:4326"
 
 
 def _affixed(pattern: str, xs: Names, ys: Names) -> tuple[Names, Names]:
@@ -76,7 +79,7 @@ _IN_A_GRID = [
 
 #: Pairs of names, and the CRS that they imply; eastings may be metres of any grid, or degrees: the file does not say.
 _PAIRS = (
-    *((*family, "EPSG:4326") for family in (*_IN_DEGREES, (_LONGITUDES, _LATITUDES))),
+    *((*family, _WGS84) for family in (*_IN_DEGREES, (_LONGITUDES, _LATITUDES))),
     *((*family, None) for family in (*_IN_A_GRID, _all(_IN_A_GRID))),
 )
 
@@ -98,9 +101,12 @@ _WKT = re.compile(
 )
 _HEX = re.compile(r"\s*(?:\\x)?0[01][0-9A-Fa-f]{16,}\s*")
 _JSON = re.compile(r'\s*\{.*"(?:coordinates|geometries)"', re.DOTALL)
+_CRS = re.compile(r'"crs"\s*:\s*')
 _POINT = re.compile(r"\s*[-+]?\d+(?:\.\d+)?\s*,\s*[-+]?\d+(?:\.\d+)?\s*")
 
+#: What says that EWKB has an SRID, and the digits up to its end.
 _EWKB_SRID = 0x20000000
+_EWKB_HEAD = 18
 
 #: A number as programs write it, with a decimal point or, where that was detected, a comma.
 _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
@@ -133,6 +139,7 @@ NOT_WKT = "unreadable WKT"
 NOT_WKB = "unreadable WKB"
 NOT_GEOJSON = "unreadable GeoJSON geometry"
 ANOTHER_SRID = "another SRID than the other rows"
+ANOTHER_CRS = "another CRS than the other rows"
 
 Kind = Literal["pair", "wkt", "wkb", "geojson", "point"]
 
@@ -145,7 +152,7 @@ class Placing:
     columns: tuple[int, ...]  # positions: x and y, or one
     crs: str | None  # as far as the file says
     decimal: str = "."  # or a comma, or `UNDECIDED`
-    srid: int | None = None  # from EWKT and EWKB
+    srid: int | None = None  # from EWKT and EWKB, else of the CRS that was said
 
     @property
     def geometry(self) -> int | None:
@@ -159,7 +166,14 @@ class Placing:
             return _from_pair(columns[0], columns[1], self.decimal)
         if self.kind == "point":
             return _from_points(columns[0])
-        return _from_values(columns[0].to_pylist(), self.kind, self.srid)
+        return _from_values(columns[0].to_pylist(), self.kind, self._fault_of_crs)
+
+    def _fault_of_crs(self, value: str) -> str | None:
+        """Return what is wrong with a geometry that says another CRS than the others."""
+        if self.kind == "geojson":
+            crs = _crs_of_json(value)
+            return None if crs == self.crs or are_equal(crs, self.crs) else ANOTHER_CRS
+        return None if _srid(value) in {self.srid, None} else ANOTHER_SRID
 
 
 def find_placing(
@@ -179,16 +193,16 @@ def find_placing(
     """
     names = [_bare(column) for column in header]
     if options.wkt is not None:
-        return _geometry(_named(options.wkt, header, name, "wkt"), rows, name)
+        return _geometry(_named(options.wkt, header, name, "wkt"), rows, options, name)
     if options.x is not None and options.y is not None:
         x, y = (_named(wanted, header, name, option) for wanted, option in ((options.x, "x"), (options.y, "y")))
         return _pair(x, y, _crs_of_names(names[x], names[y]), rows, options, name)
     for i, column in enumerate(names):
         if column in _GEOMETRIES and _kind_in(rows, i) is not None:
-            return _geometry(i, rows, name)
+            return _geometry(i, rows, options, name)
     for i, column in enumerate(names):
         if column in _POINTS and (_POINT.fullmatch(_first(rows, i)) or _json_point(_first(rows, i))):
-            return Placing("point", (i,), "EPSG:4326")
+            return Placing("point", (i,), _WGS84)
     for xs, ys, crs in _PAIRS:
         found = [next((i for i, column in enumerate(names) if column in wanted), None) for wanted in (xs, ys)]
         if found[0] is not None and found[1] is not None:
@@ -202,6 +216,17 @@ def find_placing(
     raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} {lacks}")
 
 
+def geometry_columns(header: Sequence[str], options: LayerOptions, name: str) -> list[int]:
+    """Return the columns that may hold geometry: the one that an option names, else those whose names say so.
+
+    Raises:
+        GeoAssetsError: UNKNOWN_COLUMN.
+    """
+    if options.wkt is not None:
+        return [_named(options.wkt, header, name, "wkt")]
+    return [i for i, column in enumerate(header) if _bare(column) in _GEOMETRIES | _POINTS]
+
+
 def _bare(name: str) -> str:
     return _BETWEEN.sub("", name).casefold()
 
@@ -213,7 +238,7 @@ def _named(wanted: str, header: Sequence[str], name: str, option: str) -> int:
 
 
 def _crs_of_names(x: str, y: str) -> str | None:
-    return "EPSG:4326" if x in _LONGITUDES and y in _LATITUDES else None
+    return _WGS84 if x in _LONGITUDES and y in _LATITUDES else None
 
 
 def _first(rows: list[list[str]], column: int) -> str:
@@ -233,27 +258,39 @@ def _kind_in(rows: list[list[str]], column: int) -> Kind | None:
     return next(filter(None, (_kind_of(row[column]) for row in rows if len(row) > column)), None)
 
 
-def _geometry(column: int, rows: list[list[str]], name: str) -> Placing:
+def _geometry(column: int, rows: list[list[str]], options: LayerOptions, name: str) -> Placing:
     kind = _kind_in(rows, column)
     if kind is None:
         shown = _first(rows, column)[:40]
         raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name}: the column holds neither WKT, WKB nor GeoJSON: {shown!r}")
     if kind == "geojson":
-        return Placing(kind, (column,), "EPSG:4326")
+        named = Counter(_crs_of_json(row[column]) for row in rows if len(row) > column and row[column].strip())
+        return Placing(kind, (column,), named.most_common(1)[0][0])
     srids = Counter(filter(None, (_srid(row[column]) for row in rows if len(row) > column)))
     srid = srids.most_common(1)[0][0] if srids else None
-    return Placing(kind, (column,), f"EPSG:{srid}" if srid else None, srid=srid)
+    said = re.search(r"\d+$", options.source_crs or "")
+    return Placing(kind, (column,), f"EPSG:{srid}" if srid else None, srid=srid or (int(said[0]) if said else None))
+
+
+def _crs_of_json(value: str) -> str | None:
+    """Return the CRS that a geometry of GeoJSON names, as PostGIS writes it; None where it is not known."""
+    match = _CRS.search(value)
+    try:
+        crs = json.JSONDecoder().raw_decode(value, match.end())[0] if match else None
+    except (ValueError, RecursionError):
+        return None
+    return _WGS84 if crs is None else name_of(crs)
 
 
 def _srid(value: str) -> int | None:
-    """Return the SRID of EWKT or EWKB."""
+    """Return the SRID of EWKT or EWKB; None where there is none, or 0."""
     if match := _WKT.match(value):
-        return int(match[1]) if match[1] and len(match[1]) < 7 else None
-    raw = _bytes(value)
+        return int(match[1]) or None if match[1] and len(match[1]) < 7 else None
+    raw = _bytes(value.strip().removeprefix("\\x")[:_EWKB_HEAD])
     if raw is None or len(raw) < 9:
         return None
     order: Literal["little", "big"] = "little" if raw[0] == 1 else "big"
-    return int.from_bytes(raw[5:9], order) if int.from_bytes(raw[1:5], order) & _EWKB_SRID else None
+    return int.from_bytes(raw[5:9], order) or None if int.from_bytes(raw[1:5], order) & _EWKB_SRID else None
 
 
 def _bytes(value: str) -> bytes | None:
@@ -383,7 +420,9 @@ def _json_point(value: str) -> tuple[float, float] | None:
         return None
 
 
-def _from_values(values: list[Any], kind: str, srid: int | None) -> tuple[pa.Array, dict[int, str]]:
+def _from_values(
+    values: list[Any], kind: str, fault_of_crs: Callable[[str], str | None]
+) -> tuple[pa.Array, dict[int, str]]:
     import pyarrow as pa
     import shapely
 
@@ -398,10 +437,8 @@ def _from_values(values: list[Any], kind: str, srid: int | None) -> tuple[pa.Arr
     for row, value in enumerate(values):
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
-        if kind != "geojson" and srid is not None and _srid(value) not in {srid, None}:
-            faults[row] = ANOTHER_SRID
-            continue
-        made[row], fault = _one(value, kind)
+        if (fault := fault_of_crs(value)) is None:
+            made[row], fault = _one(value, kind)
         if fault is not None:
             faults[row] = fault
     return pa.array(made, pa.binary()), faults
