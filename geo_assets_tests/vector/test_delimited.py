@@ -358,3 +358,33 @@ def test_an_srid_after_the_sample_is_held_against_the_crs_that_was_said(rows, sa
     _, sent, report = rows(text, source_crs=said)
     assert (len(sent), sum(report.rejected.values())) == (kept, 102 - kept)
     assert set(report.rejected) <= {ANOTHER_SRID}
+
+
+def many_sided(srid):
+    """A polygon whose text is larger than the sample."""
+    return shapely.set_srid(shapely.Point(12, 50).buffer(1, quad_segs=1500), srid)
+
+
+@pytest.mark.parametrize("name", ["n", "no", "num"])  # the sample ends at another digit
+@pytest.mark.parametrize("srid", [0, 25832])
+def test_a_first_geometry_larger_than_the_sample_is_read_as_any_other(rows, name, srid):
+    written = shapely.to_wkb(many_sided(srid), hex=True, include_srid=srid > 0)
+    plan, sent, report = rows(f"{name},wkb\n1,{written}\n2,{written}\n", source_crs=None if srid else "EPSG:25832")
+    assert (plan.srid, len(sent), report.rejected) == (25832, 2, {})
+
+
+def test_a_first_geometry_larger_than_the_sample_says_its_crs_behind_it(rows):
+    named = '"crs":{"type":"name","properties":{"name":"EPSG:25832"}}'
+    plan, sent, _ = rows(f"geojson\n{postgis(geometry=f'{shapely.to_geojson(many_sided(0))[:-1]},{named}}}')}\n")
+    assert (plan.srid, len(sent)) == (25832, 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"wkt": "wkt"}, {"attribute_tables": True}])
+def test_the_first_rows_may_have_no_geometry(rows, options):
+    plan, sent, _ = rows("n,wkt\n" + "1,\n" * 150 + "2,SRID=25832;POINT(1 2)\n", **options)
+    assert (plan.srid, len(sent), sent[-1]["geom"] is not None) == (25832, 151, True)
+
+
+def test_a_table_without_any_geometry_is_still_refused(rows):
+    with pytest.raises(GeoAssetsError, match="has no longitude/latitude or WKT columns"):
+        rows("n,wkt\n" + "1,\n" * 150)

@@ -138,3 +138,8 @@ def test_a_number_beyond_those_of_a_double_is_null_and_counted(sheet):
     _, sent, report = sheet(("lon", "lat", "v"), (1, 2, 1.5), (1, 2, 77), change=[("<v>77</v>", "<v>1E400</v>")])
     assert [row["v"] for row in sent] == [1.5, None]
     assert report.warnings == ("'v': 1 value not a number, now NULL: 'inf'",)
+
+
+def test_the_first_rows_of_a_sheet_may_have_no_geometry(sheet):
+    plan, sent, _ = sheet(("n", "wkt"), *((1, ""),) * 150, (2, "SRID=25832;POINT(1 2)"))
+    assert (plan.srid, len(sent), sent[-1]["geom"] is not None) == (25832, 151, True)

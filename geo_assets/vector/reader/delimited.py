@@ -12,8 +12,8 @@ import io
 import re
 import secrets
 from collections import deque
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from geo_assets.vector.encodings import FALLBACK, encoding_of_text, find_codec
 from geo_assets.vector.reader.batches import BATCH_ROWS, EMPTY_ROWS, Batch, LayerRef, OpenLayer, holds_something
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.placed_once import Place, placed
-from geo_assets.vector.reader.placing import Placing, find_placing
+from geo_assets.vector.reader.placing import Placing, find_placing, geometry_columns
 from geo_assets.vector.reader.text_values import TypeGuess
 
 if TYPE_CHECKING:
@@ -143,8 +143,41 @@ def sniff(path: Path, name: str, options: LayerOptions, *, attributes: bool = Fa
     if not rows:
         raise GeoAssetsError("UNREADABLE", f"{name} has no header line")
     header = tuple(rows[0])
-    placing = find_placing(header, rows[1:], options, name, attributes=attributes)
+    sample_rows = rows[1:]
+    if is_cut and len(sample_rows) == 1:  # it is larger than the sample
+        with path.open(encoding=encoding, newline="") as file:
+            sample_rows = _filled(file, delimiter, header, range(len(header)), most=1) or sample_rows
+    placing = _placing_of(header, sample_rows, options, name)
+    if placing is None:  # its first rows may have no geometry
+        with path.open(encoding=encoding, newline="") as file:
+            later = _filled(file, delimiter, header, geometry_columns(header, options, name))
+        placing = find_placing(header, later or sample_rows, options, name, attributes=attributes)
     return Dialect(encoding, delimiter, skipped, header, placing)
+
+
+def _placing_of(header: Sequence[str], rows: list[list[str]], options: LayerOptions, name: str) -> Placing | None:
+    try:
+        return find_placing(header, rows, options, name)
+    except GeoAssetsError as error:
+        if error.code != "VECTOR_NO_GEOMETRY":
+            raise
+        return None
+
+
+def _filled(
+    file: Iterable[str], delimiter: str, header: tuple[str, ...], columns: Sequence[int], most: int = _SAMPLE_ROWS
+) -> list[list[str]]:
+    """Return the first rows of a file that have a value in one of some columns."""
+    if not columns:
+        return []
+    found: list[list[str]] = []
+    with suppress(csv.Error):
+        for row in csv.reader(file, delimiter=delimiter):
+            if len(row) == len(header) and any(row[i].strip() for i in columns) and tuple(row) != header:
+                found.append(row)
+            if len(found) == most:
+                break
+    return found
 
 
 def _without_blank_lines(text: str) -> tuple[int, str]:

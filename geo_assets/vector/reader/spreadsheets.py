@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from geo_assets.vector.reader.sources import Dataset
 
-_SAMPLE_ROWS = 100
-
 #: Days are counted from 1904 in workbooks of Excel for the Mac of old, and in those where somebody chose so.
 _FROM_1904 = re.compile(rb"<(?:\w+:)?workbookPr\s[^>]*\bdate1904\s*=\s*[\"'](?:1|true|on)[\"']")
 _LATER = np.timedelta64(1462, "D")
@@ -86,10 +84,10 @@ def open_spreadsheet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 
 def _shown(column: pa.Array) -> list[str]:
-    """Return the first values of a column as text, also days that Python does not have."""
+    """Return the values of a column as text, also days that Python does not have."""
     import pyarrow as pa
 
-    shown: list[str] = column.slice(0, _SAMPLE_ROWS).cast(pa.string()).fill_null("").to_pylist()
+    shown: list[str] = column.cast(pa.string()).fill_null("").to_pylist()
     return shown
 
 
