@@ -170,6 +170,22 @@ def test_a_layer_that_was_found_sound_is_not_checked_again():
     assert clean(wkb(BOWTIE), {}, sound=True).repaired == {}
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("GEOMETRYCOLLECTION (POINT Z (1 2 3), POINT (4 5))", "MULTIPOINT Z ((1 2 3), (4 5 0))"),
+        (
+            "GEOMETRYCOLLECTION (POINT Z (1 2 3), LINESTRING (4 5, 6 7))",
+            "GEOMETRYCOLLECTION Z (POINT Z (1 2 3), LINESTRING Z (4 5 0, 6 7 0))",
+        ),
+    ],
+)
+def test_members_of_a_collection_without_height_get_0_and_are_counted(written, expected):
+    cleaned = clean(wkb(written, "POINT Z (1 2 3)"), {})
+    assert cleaned.geometries[0].wkt == expected
+    assert (dict(cleaned.repaired), cleaned.changed) == ({geometry.WITHOUT_HEIGHT: 1}, {0})
+
+
 def test_a_collection_of_one_kind_is_a_multi_geometry():
     cleaned = clean(
         wkb(f"GEOMETRYCOLLECTION({SQUARE}, GEOMETRYCOLLECTION(POLYGON((5 5,6 5,6 6,5 5)), POLYGON EMPTY))"), {}

@@ -61,6 +61,7 @@ ARC_STEP_DEGREES = 4
 EMPTY = "empty geometry"
 NULL = "no geometry"
 COLLECTION_OF_ONE_KIND = "geometry collection of one kind"
+WITHOUT_HEIGHT = "Members without height, which got 0"
 CURVED_COLLECTION = "geometry collection with curves is not supported"
 COLLECTION_OF_SEVERAL_KINDS = "geometry collection of several kinds"
 
@@ -254,7 +255,8 @@ def _drop_m(result: Cleaned) -> None:
 
 def _unwrap_collections(result: Cleaned) -> None:
     """Turn a collection of one kind into the Multi geometry of its members; one of several kinds stays a collection,
-    one with curves, which GEOS reads and shapely cannot handle, is rejected.
+    one with curves, which GEOS reads and shapely cannot handle, is rejected. Members without height get 0 where others
+    have one.
     """
     import shapely
 
@@ -264,6 +266,10 @@ def _unwrap_collections(result: Cleaned) -> None:
         except NotImplementedError:
             result.reject(np.asarray([row]), CURVED_COLLECTION)
             continue
+        if len({bool(shapely.has_z(member)) for member in members}) > 1:
+            result.geometries[row] = shapely.force_3d(result.geometries[row], z=0.0)
+            result.repairs.setdefault(row, WITHOUT_HEIGHT)
+            members = _members(result.geometries[row])
         if len({shapely.get_dimensions(member) for member in members}) == 1:
             make = (shapely.multipoints, shapely.multilinestrings, shapely.multipolygons)[
                 int(shapely.get_dimensions(members[0]))
