@@ -480,6 +480,14 @@ def test_an_encoding_that_is_named_counts_for_every_text_format(tmp_path, rows):
     assert values(rows(tmp_path / "a.geojson", encoding="cp1250")[0], "n") == ["Žluť"]
 
 
+@pytest.mark.parametrize("encoding", ["UTF-8", "utf8", None])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_geojson_in_utf_8_may_begin_with_a_byte_order_mark_whatever_is_said(tmp_path, rows, encoding, mark):
+    path = geojson(tmp_path / "a.geojson", (place(7, 51), {"n": "é"}))
+    path.write_bytes(mark + path.read_bytes().replace(b"\\u00e9", "é".encode()))
+    assert values(rows(path, encoding=encoding)[0], "n") == ["é"]
+
+
 # -- said at least -----------------------------------------------------------------------------------------------------
 def test_rows_of_a_dbf_that_have_no_shape_or_are_deleted_are_said(tmp_path, rows):
     path = dbase(tmp_path / "a.shp", NAMES, (b"a",), (b"b",), (b"c",), (b"d",), marks=[0, 1, 0, 0])

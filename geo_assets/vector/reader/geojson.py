@@ -34,6 +34,7 @@ def open_geojson(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:  # 
     dataset = ref.dataset
     given = find_codec(dataset.options.encoding) if dataset.options.encoding else None
     encoding = given or encoding_of_text(dataset.path)
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     text = parsed(dataset.path, dataset.name, encoding)
     crs = text.declared.settle(dataset.name, overridden=dataset.options.override_crs)
     findings = Findings()
