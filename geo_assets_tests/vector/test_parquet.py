@@ -337,3 +337,80 @@ def test_a_table_with_coordinates_may_have_dates_that_python_does_not(tmp_path, 
     assert plan.bounds == (7, 51, 7, 51)
     with pytest.raises(GeoAssetsError, match=r"'d' of a.parquet has the type date32\[day\], which is no coordinate"):
         look(tmp_path / "a.parquet", x="d", y="y", source_crs="EPSG:4326")
+
+
+def ewkb(srid, byte_order=1):
+    point = shapely.set_srid(shapely.Point(500000, 5700000), srid)
+    return shapely.to_wkb(point, include_srid=srid > 0, flavor="extended", byte_order=byte_order)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
+def test_bytes_that_name_their_srid_are_in_its_crs(tmp_path, look, private, kind):
+    rows = [None, ewkb(25832), ewkb(25832, 0), ewkb(0), ewkb(25833), b"", ewkb(25832)[:7]]
+    pq.write_table(pa.table({"g": pa.array(rows, kind)}), tmp_path / "a.parquet")
+    (plan,) = look(tmp_path / "a.parquet", geometry_column="g", source_crs="EPSG:3857").layers
+    assert plan.srid == 25832
+    assert "source_crs was not used" in plan.warnings[0]
+    rejected = send(private(tmp_path / "a.parquet"), plan)[1].rejected
+    assert rejected == {"another SRID than the other rows": 1, "unreadable geometry": 2}
+
+
+def folder_of(path, *tables):
+    path.mkdir()
+    for number, table in enumerate(tables):
+        pq.write_table(table, path / f"{number}.parquet")
+    return path
+
+
+def test_parts_may_differ_in_the_order_of_their_columns_and_in_how_arrow_keeps_them(tmp_path, sent):
+    one = pa.table({"n": pa.array([1], pa.int16()), "s": ["a"], "g": WKB[:1], "l": [[1.5]]})
+    two = pa.table(
+        {
+            "g": pa.array(WKB[:1], pa.large_binary()),
+            "s": pa.array(["b"]).dictionary_encode(),
+            "l": [[2.5]],
+            "n": pa.array([2], pa.uint8()),
+        }
+    )
+    bare = pa.schema([pa.field("n", pa.int16(), nullable=False), *[one.schema.field(i) for i in (1, 2, 3)]])
+    none = pa.table({"n": pa.nulls(1), "s": pa.nulls(1), "g": WKB[:1], "l": pa.nulls(1)})
+    folder = folder_of(tmp_path / "a.parquet", one, two, one.cast(bare), none)
+    _, rows, shapes = sent(folder, geometry_column="g", source_crs="EPSG:4326")
+    assert [(row["n"], row["s"], row["l"]) for row in rows] == [
+        (1, "a", [1.5]),
+        (2, "b", [2.5]),
+        (1, "a", [1.5]),
+        (None, None, None),
+    ]
+    assert shapes == PLACES[:1] * 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"n": ["1"], "g": WKB[:1]}, "'n'"),
+        ({"g": WKB[:1]}, "'n'"),
+        ({"n": [1], "g": WKB[:1], "m": [1]}, "'m'"),
+        ({"n": [1], "g": ["POINT (7 51)"]}, "'g'"),
+    ],
+    ids=["type", "missing", "more", "geometry"],
+)
+def test_parts_with_different_columns_are_refused_and_these_are_named(tmp_path, look, columns, named):
+    folder = folder_of(tmp_path / "a.parquet", pa.table({"n": [1], "g": WKB[:1]}), pa.table(columns))
+    with pytest.raises(GeoAssetsError, match=rf"1\.parquet differs in {named}"):
+        look(folder, geometry_column="g", source_crs="EPSG:4326")
+
+
+def test_lists_of_nanoseconds_are_cut_as_single_ones_are(tmp_path, sent):
+    lists = pa.array([[1999, None]], pa.list_(pa.timestamp("ns")))
+    _, rows, _ = sent(geoparquet(tmp_path / "a.parquet", pa.array(WKB[:1]), l=lists))
+    assert [each and each.microsecond for each in rows[0]["l"]] == [1, None]
+
+
+@pytest.mark.parametrize(("encoding", "kept"), [("WKB", "as WKB"), ("geoarrow", "as its coordinates")])
+def test_a_second_geometry_is_named_with_how_it_is_kept(tmp_path, look, encoding, kept):
+    two = points(1)
+    two["centre"] = two.geometry
+    two.to_parquet(tmp_path / "a.parquet", geometry_encoding=encoding)
+    (plan,) = look(tmp_path / "a.parquet").layers
+    assert kept in " ".join(plan.warnings)

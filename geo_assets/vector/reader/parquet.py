@@ -20,6 +20,7 @@ from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.crs import are_one, parse_file_crs
 from geo_assets.vector.reader.arrow_types import (
+    holds_bytes,
     settled,
     times_of_day,
     without_views,
@@ -31,6 +32,7 @@ from geo_assets.vector.reader.batches import (
     OpenLayer,
     places,
 )
+from geo_assets.vector.reader.conversion import wire_type
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.parquet_geometry import Geometry, find_geometry
 from geo_assets.vector.reader.stated import outline_of, widest
@@ -152,19 +154,31 @@ class _Reader:
         return times_of_day(settled(column), name, self.findings)
 
     def _check(self, schema: pa.Schema, path: Path) -> None:
-        if not schema.remove_metadata().equals(self.schema.remove_metadata()):
-            differing = [
-                f.name
-                for f in schema
-                if self.schema.get_field_index(f.name) < 0 or self.schema.field(f.name).type != f.type
-            ]
-            missing = [name for name in self.schema.names if schema.get_field_index(name) < 0]
-            raise GeoAssetsError(
-                "UNREADABLE",
-                f"the parts of {self.ref.dataset.name} have different columns: {path.name} differs in"
-                f" {', '.join(map(repr, (differing + missing)[:5]))}",
-                remedy="write all parts with one schema, and upload them again",
-            )
+        """Refuse a part that has other columns than the first; their order and nullability do not matter.
+
+        Raises:
+            GeoAssetsError: UNREADABLE; VECTOR_UNSUPPORTED.
+        """
+        own = self.schema
+        if schema.remove_metadata().equals(own.remove_metadata()):
+            return
+        located = {own.names[i] for i in self._located()}
+        differing = [
+            name
+            for name in dict.fromkeys([*own.names, *schema.names])
+            if own.names.count(name) != 1
+            or schema.names.count(name) != 1
+            or not _is_as(own.field(name).type, schema.field(name).type, exactly=name in located)
+        ]
+        if differing:
+            raise self._different("columns", path, ", ".join(map(repr, differing[:5])))
+
+    def _different(self, what: str, path: Path, differing: str) -> GeoAssetsError:
+        return GeoAssetsError(
+            "UNREADABLE",
+            f"the parts of {self.ref.dataset.name} have different {what}: {path.name} differs in {differing}",
+            remedy="write all parts with one schema, and upload them again",
+        )
 
     def _check_geometry(self, file: pq.ParquetFile, path: Path) -> None:
         """Refuse a part that says that its geometry is another column or in another CRS than that of the first.
@@ -177,14 +191,16 @@ class _Reader:
             return
         found = find_geometry(file, self.ref, attributes=True)
         said = (self.parts.paths[0].name, path.name)
-        if found.position not in {-1, first.position}:
-            names = [self.schema.names[place] for place in (first.position, found.position)]
+        names = [self.schema.names[first.position], file.schema_arrow.names[found.position]]
+        if found.position >= 0 and names[0] != names[1]:
             raise GeoAssetsError(
                 "UNREADABLE",
                 f"the parts of {self.ref.dataset.name} have different geometries: {said[0]} {names[0]!r},"
                 f" {said[1]} {names[1]!r}",
                 remedy="name the one for all of them with --geometry-column (geometry_column of a job)",
             )
+        if found.position >= 0 and found.has_z != first.has_z:
+            raise self._different("coordinates", path, f"the third of {names[0]!r}")
         if found.position < 0 or found.crs == first.crs or own.override_crs:
             return
         named = parse_code(own.source_crs) if own.source_crs else None
@@ -201,6 +217,17 @@ class _Reader:
                 " where all are in one CRS in fact, name it with --source-crs and --override-crs"
             ),
         )
+
+
+def _is_as(one: pa.DataType, other: pa.DataType, *, exactly: bool) -> bool:
+    """Whether values of the other type are loaded as those of the one: text is text, with or without a dictionary, and
+    nothing but nulls are nulls. What locates a row has to be of one type, or bytes.
+    """
+    import pyarrow as pa
+
+    if one == other or (holds_bytes(one) and holds_bytes(other)):
+        return True
+    return not exactly and (pa.types.is_null(other) or wire_type("", one) == wire_type("", other))
 
 
 @dataclass(slots=True)

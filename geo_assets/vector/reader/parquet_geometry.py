@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.geoparquet import bounds_of, kinds_of
@@ -17,7 +20,8 @@ from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text
 from geo_assets.vector.reader.batches import WKB_EXTENSIONS, LayerRef, extension_name, geometry_position, storage
 from geo_assets.vector.reader.native import NATIVE, from_native, position_type
-from geo_assets.vector.reader.placing import Placing, find_placing
+from geo_assets.vector.reader.placing import ANOTHER_SRID, Placing, find_placing
+from geo_assets.vector.reader.wkb import srids_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,14 +50,20 @@ class Geometry:
     notes: list[str] = field(default_factory=list)
     kinds: tuple[str, ...] = ()  # as the metadata states them
     bounds: BoundingBox | None = None  # likewise
+    srid: int | None = None  # which EWKB names, 0: none; None: it is not asked
     has_z: bool = True  # of three interleaved coordinates, which may be x, y and m
 
     def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
         """Return the WKB of one batch, whose geometry is column `at`, and what is wrong by row."""
         column = storage(batch.column(at))
         if self.encoding == "WKB":
-            return as_binary(column), {}
+            wkb = as_binary(column)
+            return wkb, {} if self.srid is None else self._of_another_srid(wkb)
         return from_native(column, self.encoding, has_z=self.has_z)
+
+    def _of_another_srid(self, wkb: pa.Array) -> dict[int, str]:
+        srids = srids_of(wkb)
+        return dict.fromkeys(np.flatnonzero((srids != 0) & (srids != self.srid)).tolist(), ANOTHER_SRID)
 
     def check_type(self, schema: pa.Schema, title: str) -> None:
         """Refuse a column that cannot hold what its encoding says.
@@ -120,11 +130,17 @@ def _found(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> Geometry
         if f.name != name and (_is_geometry(f) or f.name in logical or f.name in _geo_columns(text))
     ]
     found.notes += [
-        f"{other!r} is a second geometry, and a table has one: it is kept as WKB (ST_GeomFromWKB reads it)"
+        f"{other!r} is a second geometry, and a table has one: it is kept {_kept_as(schema.field(other).type)}"
         for other in others
     ]
     found.covering = found.covering or _box_column(schema)
     return found
+
+
+def _kept_as(kind: pa.DataType) -> str:
+    if holds_bytes(kind):
+        return "as WKB (ST_GeomFromWKB reads it)"
+    return "as text" if holds_text(kind) else "as its coordinates"
 
 
 def _tell_coordinates(found: Geometry, file: pq.ParquetFile) -> None:
@@ -364,7 +380,13 @@ def _named(file: pq.ParquetFile, position: int, title: str) -> Geometry | None:
     if not holds_bytes(column.type):
         return None
     crs = _logical_crs(file, column.name)
-    return Geometry(position, _geoarrow_crs(column, crs) if _is_geometry(column) else crs)
+    crs = _geoarrow_crs(column, crs) if _is_geometry(column) else crs
+    if crs is not None:
+        return Geometry(position, crs)
+    sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
+    srids = srids_of(as_binary(sample.column(position))) if sample is not None else np.zeros(0, np.int64)
+    srid = int(Counter(srids[srids != 0].tolist()).most_common(1)[0][0]) if srids.any() else 0
+    return Geometry(position, f"EPSG:{srid}" if srid else None, srid=srid)
 
 
 def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:

@@ -42,7 +42,7 @@ CODES_OF: dict[GeometryType, list[int]] = {
     "GEOMETRY": list(TYPE_NAMES),
 }
 
-_EWKB_Z, _EWKB_M, _EWKB_FLAGS = 0x80000000, 0x40000000, 0xF0000000
+_EWKB_Z, _EWKB_M, _EWKB_SRID, _EWKB_FLAGS = 0x80000000, 0x40000000, 0x20000000, 0xF0000000
 _HEADER_BYTES = 5  # byte order and type code
 _EMPTY_BYTES = 9  # a header and a count of 0
 
@@ -100,6 +100,19 @@ def _first_bytes(
             little if (bytes_of_order == 1).all() else np.where(bytes_of_order == 1, little, little.byteswap())
         )
     return order, code
+
+
+def srids_of(wkb: pa.Array) -> NDArray[np.int64]:
+    """Return the SRID that each EWKB of a binary or large_binary array names; 0 where none does."""
+    starts, lengths, data = _layout(wkb)
+    readable = ~_null_mask(wkb) & (lengths >= _EMPTY_BYTES)
+    order, code = _first_bytes(starts, readable, data)
+    rows = np.flatnonzero(readable & (order <= 1) & (code & _EWKB_SRID > 0))
+    srids = np.zeros(len(wkb), np.int64)
+    if len(rows):
+        named = np.ndarray((len(data) - 3,), "<u4", data, 0, (1,))[starts[rows] + _HEADER_BYTES]
+        srids[rows] = np.where(order[rows] == 1, named, named.byteswap())
+    return srids
 
 
 def _null_mask(wkb: pa.Array) -> NDArray[np.bool_]:
