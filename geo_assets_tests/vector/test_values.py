@@ -802,3 +802,38 @@ def test_a_generated_column_of_a_geopackage_is_held_against_what_sqlite_stores(t
     found, said, _, _ = rows(path)
     assert values(found, "h") == [None, 7]
     assert "'h': 1 value not an integer that the column can hold, now NULL: 'abc'" in said
+
+
+def test_times_of_a_database_that_is_no_geopackage_keep_microseconds_or_are_counted(tmp_path, rows):
+    moments = {
+        "2024-01-01T00:00:00.123456": "2024-01-01 00:00:00.123456+00:00",
+        "2024-02-29 23:59:59": "2024-02-29 23:59:59+00:00",
+        "2024-01-01T12:00:00.000001+02:00": "2024-01-01 10:00:00.000001+00:00",
+        "2024-01-01": "2024-01-01 00:00:00+00:00",
+        "2023-02-29 00:00:00": "None",
+        20240101: "None",
+        1704103200: "None",
+        None: "None",
+    }
+    clocks = ["12:00:00.123456", "23:59:59", "25:00", "later", 7, None, "00:00:00", "24:00:00.5"]
+    stored = [(moment, clock, POINT) for moment, clock in zip(moments, clocks, strict=True)]
+    found, said, _, _ = rows(sqlite(tmp_path / "a.sqlite", "(t timestamp, u time, g blob)", *stored))
+    assert [str(value) for value in values(found, "t")] == list(moments.values())
+    assert [str(value) for value in values(found, "u")] == [
+        "12:00:00.123456", "23:59:59", "None", "None", "None", "None", "00:00:00", "None"
+    ]  # fmt: skip
+    assert "'t': 3 values not a time, now NULL: '2023-02-29 00:00:00', '20240101', '1704103200'" in said
+    assert "'u': 4 values not a time, now NULL: '25:00', 'later', '7', '24:00:00.5'" in said
+
+
+def test_a_number_beyond_single_precision_is_null_and_counted(tmp_path, rows):
+    source = points(4, f=np.array([1.5, 2.5, 3.5, 4.5], dtype="float32"))
+    path = altered(
+        write(source, tmp_path / "a.gpkg"),
+        "update a set f = 1e39 where fid = 1",
+        "update a set f = -9e999 where fid = 2",
+        "update a set f = 'x' where fid = 3",
+    )
+    found, said, _, _ = rows(path)
+    assert values(found, "f") == [None, float("-inf"), None, 4.5]
+    assert "'f': 2 values not a number, now NULL: '1e+39', 'x'" in said

@@ -42,6 +42,12 @@ class Findings:
                 shown[_short(original)] = None
         self._counts[key] = self._counts.get(key, 0) + (number if count is None else count)
 
+    def take(self, other: Findings, fault: str) -> None:
+        """Add what another has found of one fault."""
+        for (column, each), count in other._counts.items():
+            if each == fault:
+                self.add(column, fault, other._originals[column, each], count)
+
     def warnings(self) -> tuple[str, ...]:
         """Return a sentence for each column and fault, in order of first occurrence."""
         return tuple(self._sentence(column, fault) for (column, fault), count in self._counts.items() if count)

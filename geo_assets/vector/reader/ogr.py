@@ -28,7 +28,7 @@ from geo_assets.vector.reader.gml_geometries import IN_PART
 from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure
 from geo_assets.vector.reader.read_once import FID, arguments_of, last_of, opened
 from geo_assets.vector.reader.stated import Scan, Stated, damage
-from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
+from geo_assets.vector.reader.text_values import NAIVE, TAKEN_FOR_UTC, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
 from geo_assets.vector.reader.wkb import FIRST_CURVE, LAST_CURVE, Headers
 from geo_assets.vector.types import arrow_type
@@ -269,7 +269,8 @@ def _table_of(ref: LayerRef, fields: _Fields, key: str, closing: ExitStack) -> A
         return None
     from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 
-    table = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
+    other = dataset.format is Format.SQLITE
+    table = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types, times=other)
     closing.callback(table.connection.close)
     if dataset.format is Format.GPKG and (left_out := table.unread(fields.names)):
         table.notes = (left_out,)
@@ -439,8 +440,13 @@ class _Batches:
         if position in fields.moments:
             wire = fields.moments[position]
             if wire in {ZONED, NAIVE}:
-                utc = self._ref.dataset.format in _IN_UTC
-                return to_moments(column, wire, fields.names[position], self._findings, naive_is_utc=utc)
+                kind = self._ref.dataset.format
+                is_held = kind is Format.SQLITE and self._check is not None and position in self._check.columns
+                said = Findings() if is_held else self._findings  # what is no time is counted as it is in the file
+                found = to_moments(column, wire, fields.names[position], said, naive_is_utc=kind in _IN_UTC)
+                if is_held:
+                    self._findings.take(said, TAKEN_FOR_UTC)
+                return found
             return column
         if position in fields.guesses and fields.guesses[position].wire == "time64[us]":
             return to_times(column)

@@ -7,12 +7,13 @@ are read as text (`ogr.py`).
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ NO_NUMBER = "not a number, now NULL"
 NO_BOOLEAN = "neither 0 nor 1, now NULL"
 NO_GEOMETRY = "bytes that are no geometry"
 NO_DATE = "not a date, now NULL"
+NO_TIME = "not a time, now NULL"
 TIME_DROPPED = "with a time of day, which a date does not have"
 
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
@@ -50,12 +52,24 @@ _ODD = {
     "int16": "{0} is not ({0} << 48 >> 48)",
     "int32": "{0} is not ({0} << 32 >> 32)",
     "int64": "{0} is not cast({0} as integer)",
-    "float": "{0} >= ''",
+    "float": "{0} not between -3.4028235e38 and 3.4028235e38",  # beyond it GDAL makes it infinite
     "double": "{0} >= ''",
     "date32[day]": (
         f"case when {' or '.join(f'{{0}} glob {p!r}' for p in _PLAIN_DATES)} then 0 else date(julianday({{0}})) is not"
         " {0} end"
     ),
+}
+
+_MOMENT, _TIME = "timestamp[us, tz=UTC]", "time32[ms]"
+_PLAIN_TIMES = ("[01][0-9]:[0-5][0-9]:[0-5][0-9]", "2[0-3]:[0-5][0-9]:[0-5][0-9]")
+
+#: The same of times, for a database that is no GeoPackage: GDAL reads its text to the millisecond, and what it cannot
+#: read is NULL.
+_ODD_TIMES = {
+    _MOMENT: "not ({})".format(
+        " or ".join(f"{{0}} glob '{day}[ T]{time}'" for day in _PLAIN_DATES for time in _PLAIN_TIMES)
+    ),
+    _TIME: "not ({})".format(" or ".join(f"{{0}} glob '{time}'" for time in _PLAIN_TIMES)),
 }
 
 _RANGES = {"int16": 2**15, "int32": 2**31, "int64": 2**63}
@@ -69,6 +83,9 @@ _NOT_PLAIN = 0b110000
 #: Bytes of a WKB: byte order and type code; then, except for a point, the number of vertices, rings or members.
 _WKB_HEADER, _WKB_COUNT = 5, 4
 _POINT = 1
+
+#: The greatest number of single precision.
+_MOST = 3.4028234663852886e38
 
 #: Columns that are named of those that cannot be read.
 _SHOWN = 20
@@ -92,18 +109,29 @@ class SQLiteCheck:
     looked_at: set[tuple[int, ...]] = field(default_factory=set)  # columns, where rows have no number
 
     @classmethod
-    def of(cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType]) -> SQLiteCheck:
+    def of(
+        cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType], *, times: bool = False
+    ) -> SQLiteCheck:
         """Make the check, of the columns that could hold an invalid value. Its connection is the caller's to close.
+
+        Args:
+            path: of the database.
+            table: its layer.
+            key: how GDAL calls the numbers of its rows.
+            names: of all columns.
+            types: as GDAL delivers them.
+            times: whether times are checked.
 
         Raises:
             GeoAssetsError: VECTOR_UNSUPPORTED.
         """
         connection = read_only(path)
         found = _columns_of(connection, table)
+        checked = {*_ODD, *(_ODD_TIMES if times else ())}
         columns = {
             i: (name, str(kind))
             for i, (name, kind) in enumerate(zip(names, types, strict=True))
-            if i and str(kind) in _ODD and name.lower() in found
+            if i and str(kind) in checked and name.lower() in found
         }
         return cls(connection, table, _key_of(connection, table, key), columns)
 
@@ -153,7 +181,7 @@ class SQLiteCheck:
                 raise _without_numbers(self.table, what)
 
     def _odd(self, positions: Collection[int]) -> str:
-        odd = (_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
+        odd = ((_ODD | _ODD_TIMES)[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
         return " or ".join(odd) or "false"
 
     @cached_property
@@ -270,6 +298,8 @@ class SQLiteCheck:
                     mask[place] = True
                     values.append(value)
             column = columns[position]
+            if kind == _TIME and column is not None:
+                column = column.cast(pa.time64("us"))
             if values and column is not None:
                 columns[position] = pc.replace_with_mask(column, pa.array(mask), pa.array(values, column.type))
 
@@ -327,8 +357,28 @@ def _value(value: Any, kind: str) -> tuple[Any, str | None]:
         whole = int(value) if isinstance(value, int | float) and value == value // 1 else None
         return (whole, None) if whole is not None and -_RANGES[kind] <= whole < _RANGES[kind] else (None, NO_INTEGER)
     if kind in {"float", "double"}:
-        return (float(value), None) if isinstance(value, int | float) else (None, NO_NUMBER)
-    return _date(value)
+        held = isinstance(value, int | float) and (kind == "double" or not _MOST < abs(value) < math.inf)
+        return (float(value), None) if held else (None, NO_NUMBER)
+    return {_MOMENT: _moment, _TIME: _time}.get(kind, _date)(value)
+
+
+def _moment(value: Any) -> tuple[datetime | None, str | None]:
+    """Return an instant; without an offset it is in UTC, as GeoPackage's standard says."""
+    found = parse_moment(value) if isinstance(value, str) else None
+    if found is None:
+        day, fault = _date(value)
+        found = None if day is None or fault is not None else datetime(day.year, day.month, day.day, tzinfo=UTC)
+    if found is None:
+        return None, NO_TIME
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC), None
+
+
+def _time(value: Any) -> tuple[time | None, str | None]:
+    try:
+        found = time.fromisoformat(value.strip()) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    return (None, NO_TIME) if found is None or found.tzinfo is not None else (found, None)
 
 
 def _date(value: Any) -> tuple[date | None, str | None]:
