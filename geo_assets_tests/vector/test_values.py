@@ -837,3 +837,17 @@ def test_a_number_beyond_single_precision_is_null_and_counted(tmp_path, rows):
     found, said, _, _ = rows(path)
     assert values(found, "f") == [None, float("-inf"), None, 4.5]
     assert "'f': 2 values not a number, now NULL: '1e+39', 'x'" in said
+
+
+@pytest.mark.parametrize("index", ["YES", "NO"])
+@pytest.mark.parametrize("count", [2, 17, 257])
+def test_a_flatgeobuf_with_more_features_than_its_header_says_is_refused(tmp_path, look, index, count):
+    path = write(points(count), tmp_path / "a.fgb", SPATIAL_INDEX=index)
+    assert look(path).layers[0].feature_count == count
+    data = bytearray(path.read_bytes())
+    at = data.index(count.to_bytes(8, "little"), 12)
+    data[at : at + 8] = (count - 1).to_bytes(8, "little")
+    path.write_bytes(data)
+    with pytest.raises(GeoAssetsError) as caught:
+        look(path)
+    assert caught.value.code == "UNREADABLE"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from geo_assets.archives import check
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import how_many
+from geo_assets.vector.reader.flatgeobuf import stated_of_more
 from geo_assets.vector.reader.formats import PARQUET, Format, head_of
 from geo_assets.vector.reader.sqlite_values import read_only
 
@@ -141,7 +143,16 @@ def _check_parquet(path: Path, name: str) -> dict[str, str]:
     return {}
 
 
+def _check_flatgeobuf(path: Path, name: str) -> dict[str, str]:
+    if (count := stated_of_more(path)) is not None:
+        raise GeoAssetsError(
+            "UNREADABLE", f"{name} has more features than its header says, which is {how_many(count, 'feature')}"
+        )
+    return {}
+
+
 _CHECKS = {
+    Format.FLATGEOBUF: _check_flatgeobuf,
     Format.GPKG: _check_sqlite,
     Format.SQLITE: _check_sqlite,
     Format.SHAPEFILE: _check_shapefile,
