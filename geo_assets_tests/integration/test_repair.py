@@ -207,7 +207,7 @@ def test_what_a_job_at_work_has_not_finished_is_no_difference(cli, tmp_path):
         frame.to_file(tmp_path / "b.gpkg", layer=f"l{layer}")
     upload(cli, tmp_path, name)
     loading = "select from geo.tasks where task_key = 'b.gpkg' and job_id = %s and status = 'running' for update"
-    published = "select count(*) from pg_tables where schemaname = 'vector' and tablename ^@ 'at_work'"
+    loaded = "select count(*) from pg_tables where schemaname = %s and tablename ^@ 'at_work'"
     with connect(cli) as db, connect(cli) as holder:
         holder.autocommit = False
         job = cli.json("submit", "ingest_container", "--param", f"container={name}")
@@ -216,10 +216,12 @@ def test_what_a_job_at_work_has_not_finished_is_no_difference(cli, tmp_path):
             return holder.execute(loading, (job["job_id"],)).fetchone() is not None or holder.rollback()
 
         until(held)
-        until(lambda: db.execute(published).fetchone()[0] >= 30)
-        assert compared(cli, name=name)["differences"] == [], "its tables are there, and no task says so yet"
+        until(lambda: db.execute(loaded, ("vector_staging",)).fetchone()[0] >= 30)
+        assert compared(cli, name=name)["differences"] == [], "its tables are loaded, and no task says so yet"
+        assert db.execute(loaded, ("vector",)).fetchone() == (0,), "they are seen once it does"
         holder.rollback()
-    until(lambda: cli.json("job", job["job_id"])["status"] == "completed")
+        until(lambda: cli.json("job", job["job_id"])["status"] == "completed")
+        assert db.execute(loaded, ("vector",)).fetchone() == (30,)
     assert compared(cli, name=name)["differences"] == []
 
 
