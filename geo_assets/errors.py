@@ -67,7 +67,7 @@ _OURS: dict[str, ErrorKind] = {
     "UNHANDLED_POISON": ErrorKind(_X, "replay it or discard it; to see its content: geo-assets poison show ID"),
     "POISON_AFTER_COMPLETION": ErrorKind(_I, "nothing to do: the job's result stands"),
     "POISON_EXPECTED": ErrorKind(_I, "nothing to do: the job had failed already"),
-    "POISON_LEFT": ErrorKind(_T, "nothing to do: the job is being processed; the message is checked again later"),
+    "POISON_LEFT": ErrorKind(_T, "nothing to do: the job is being processed"),
     "ORPHAN_POISON": ErrorKind(_I, "replay it or discard it; to see its content: geo-assets poison show ID"),
     "RUN_DIED": ErrorKind(
         _T, "nothing to do yet: a new attempt starts automatically; after the last attempt: geo-assets retry JOB_ID"
