@@ -23,8 +23,8 @@ INTEGER = r"^(0|-?[1-9]\d{0,18})$"
 _WHOLE, _POWER = r"-?(0|[1-9]\d{0,14})", r"-?[1-9](\.\d*[1-9])?e[+-]\d{2,3}"
 FLOAT = rf"^({_WHOLE}(\.\d*[1-9])?|{_POWER})$"
 PYTHON_FLOAT = rf"^({_WHOLE}\.(0|\d*[1-9])|{_POWER})$"
-#: Characters of 15 digits and a point.
-_SURELY_EXACT = 16
+#: Characters of 15 digits and a point, and of the shortest integers that 64 bits may not hold.
+_SURELY_EXACT, _LONGEST_INTEGER = 16, 19
 _DOUBLES = frozenset({"float64", "python"})
 _FIXED_POINT = re.compile(r"-?(?:0|[1-9]\d{0,14})\.(\d{1,20})")
 DATE = r"^\d{4}-\d{2}-\d{2}$"
@@ -57,6 +57,8 @@ class TypeGuess:
 
     def add(self, text: pa.Array) -> None:
         """Add one batch of values."""
+        import pyarrow.compute as pc
+
         values = text.drop_null()
         if len(values) == 0:
             return
@@ -64,11 +66,16 @@ class TypeGuess:
             scale = len(match[1])  # 12.10 and 3.50 keep their notation only in a type of two decimals
             self._candidates[f"decimal({15 + scale}, {scale})"] = rf"^{_WHOLE}\.\d{{{scale}}}$"
         self._seen = True
-        self._candidates = {
-            wire: pattern for wire, pattern in self._candidates.items() if _all_are(values, wire, pattern)
-        }
-        if _DOUBLES & self._candidates.keys() and not _are_doubles(values):
-            self._candidates = {wire: self._candidates[wire] for wire in self._candidates if wire not in _DOUBLES}
+        longest = pc.max(pc.binary_length(values)).as_py()
+        kept: dict[str, str] = {}
+        for wire, pattern in self._candidates.items():
+            known = wire == "float64" and "int64" in kept and longest < _SURELY_EXACT  # it needs no second look
+            if known or _all_are(values, wire, pattern, longest):
+                kept[wire] = pattern
+        self._candidates = kept
+        may_differ = "int64" not in kept or longest >= _SURELY_EXACT
+        if may_differ and _DOUBLES & kept.keys() and not _are_doubles(values):
+            self._candidates = {wire: pattern for wire, pattern in kept.items() if wire not in _DOUBLES}
         if NAIVE in self._candidates:
             self._count_zones(values)
 
@@ -97,7 +104,7 @@ class TypeGuess:
             findings.add(column, NO_ZONE_TEXT, (), self._zoned)
 
 
-def _all_are(values: pa.Array, wire: str, pattern: str) -> bool:
+def _all_are(values: pa.Array, wire: str, pattern: str, longest: int) -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -105,7 +112,7 @@ def _all_are(values: pa.Array, wire: str, pattern: str) -> bool:
         return False
     if wire == NAIVE:
         return not to_moments(values, ZONED, "", Findings(), naive_is_utc=True).null_count
-    if wire not in {"int64", "date32"}:
+    if wire not in {"int64", "date32"} or (wire == "int64" and longest < _LONGEST_INTEGER):
         return True
     try:
         values.cast(wire)
