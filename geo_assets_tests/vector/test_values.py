@@ -851,3 +851,18 @@ def test_a_flatgeobuf_with_more_features_than_its_header_says_is_refused(tmp_pat
     with pytest.raises(GeoAssetsError) as caught:
         look(path)
     assert caught.value.code == "UNREADABLE"
+
+
+def test_an_unsigned_integer_of_a_flatgeobuf_is_itself_or_null_and_counted(tmp_path, rows):
+    numbers = np.array([-1, 0, 2**53 - 1, 2**53 + 1], dtype="int64")
+    path = write(points(4, unsigned=numbers, signed=numbers), tmp_path / "a.fgb", SPATIAL_INDEX="NO")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"unsigned")
+    kind = next(i for i in range(at - 1, 0, -1) if data[i] == 7)  # the type of the column, before its name: Long
+    data[kind] = 8
+    path.write_bytes(data)
+    found, said, plan, _ = rows(path)
+    assert values(found, "unsigned") == [None, 0, 2**53 - 1, None]
+    assert values(found, "signed") == numbers.tolist()
+    assert [column.sql_type for column in plan.columns] == ["numeric(20,0)", "bigint"]
+    assert "'unsigned': 2 values beyond what GDAL reads exactly of unsigned integers, now NULL" in said

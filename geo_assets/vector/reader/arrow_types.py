@@ -14,6 +14,8 @@ from geo_assets.vector.reader.findings import Findings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NOT_EXACT = "beyond what GDAL reads exactly of unsigned integers, now NULL"
+_EXACT = 1 << 53  # the first integer that doubles do not tell from its neighbour
 NO_TIME_OF_DAY = "not a time of day, now NULL"
 
 _DAY = 24 * 60 * 60  # seconds
@@ -126,6 +128,21 @@ def times_of_day(array: pa.Array, column: str, findings: Findings) -> pa.Array:
         column, NO_TIME_OF_DAY, [_clock(each // _TICKS[kind.unit]) for each in found[:5].to_pylist()], len(found)
     )
     return pc.if_else(beyond, pa.scalar(None, kind), array)
+
+
+def whole_of(array: pa.Array, column: str, findings: Findings) -> pa.Array:
+    """Return integers that were made doubles as `decimal(20, 0)`; those that a double may not hold are null, and
+    counted.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    beyond = pc.greater_equal(array, float(_EXACT))
+    found = array.filter(beyond)
+    if len(found):
+        findings.add(column, NOT_EXACT, [f"about {each:.17g}" for each in found[:5].to_pylist()], len(found))
+    held = pc.if_else(beyond, pa.scalar(None, array.type), array)
+    return held.cast(pa.int64()).cast(pa.decimal128(20, 0))
 
 
 def _clock(seconds: int) -> str:

@@ -19,10 +19,11 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.alike import Alike
-from geo_assets.vector.reader.arrow_types import times_of_day
+from geo_assets.vector.reader.arrow_types import times_of_day, whole_of
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer, geometry_position, storage
 from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.flatgeobuf import unsigned_columns
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.gml_geometries import IN_PART
 from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure
@@ -85,6 +86,7 @@ class _Fields:
     moments: dict[int, str]  # positions of times, with their wire type
     guesses: dict[int, TypeGuess | DeclaredType]  # positions of text that is typed by its values
     declared: dict[int, DeclaredType]  # those of it for which the file declares a type
+    unsigned: frozenset[int] = frozenset()  # positions of integers of which GDAL makes doubles
 
 
 @contextmanager
@@ -223,12 +225,17 @@ def _fields(
         fields.guesses = {i: TypeGuess(times=True) for i, kind in enumerate(fields.types) if str(kind) == "string"}
     elif fields.moments and ref.dataset.format not in _IN_UTC:
         fields.guesses = {i: TypeGuess(numbers=False, times=True) for i in fields.moments}
+    if ref.dataset.format is Format.FLATGEOBUF:
+        unsigned = unsigned_columns(ref.dataset.path)
+        fields.unsigned = frozenset(i for i, name in enumerate(fields.names) if name in unsigned)
     fields.declared = _declared_types(ref, fields)
     fields.guesses |= fields.declared
     if fields.guesses:
         _guess(ref, fields, own, arguments, findings)
     for position, wire in fields.moments.items():
         fields.types[position] = arrow_type(wire)
+    for position in fields.unsigned:
+        fields.types[position] = arrow_type("decimal(20, 0)")
     for position, declared in fields.declared.items():
         fields.types[position] = arrow_type(declared.wire)
     return fields
@@ -437,6 +444,8 @@ class _Batches:
         fields = self._fields
         if position in fields.declared:
             return typed(column, fields.declared[position].wire, fields.names[position], self._findings)
+        if position in fields.unsigned:
+            return whole_of(column, fields.names[position], self._findings)
         if position in fields.moments:
             wire = fields.moments[position]
             if wire in {ZONED, NAIVE}:
