@@ -8,7 +8,7 @@ from geo_assets.ledger.outputs import warnings
 from geo_assets.ledger.warnings import OTHER, counted, kind_of
 from geo_assets.outcomes import TableOutputs
 from geo_assets.vector.reader import conversion, dbf, sqlite_values, text_values
-from geo_assets.vector.reader.delimited import EMPTY_ROWS
+from geo_assets.vector.reader.batches import EMPTY_ROWS
 from geo_assets.vector.reader.findings import Findings
 from geo_assets_tests.stages.builders import table
 

@@ -13,17 +13,16 @@ BLANKS = " " * 50_000
 
 @pytest.fixture
 def rows(tmp_path, private, look):
-    """(plan, rows, report) of a text, as it is sent."""
+    """(plan, rows, report) of a text, as it is sent; with `rejects`, these too."""
     import pyarrow as pa
 
-    def read(body, name="a.csv", **request):
+    def read(body, name="a.csv", *, rejects=False, **request):
         path = tmp_path / name
         path.write_bytes(body if isinstance(body, bytes) else body.encode())
         plan = look(path, **request).layers[0]
         file, report = send(private(path), plan)
-        sent = pa.ipc.open_stream(file).read_all().to_pylist()
-        read.rejects = lambda: pa.ipc.open_stream(file).read_all().to_pylist()
-        return plan, sent, report
+        streams = [pa.ipc.open_stream(file).read_all().to_pylist() for _ in range(1 + rejects)]
+        return plan, streams[0], report, *streams[1:]
 
     return read
 
@@ -168,12 +167,11 @@ def test_a_row_of_another_width_is_a_reject_and_refuses_nothing(rows):
 
 
 def test_a_row_of_another_width_decides_no_type_and_keeps_its_values_among_the_rejects(rows):
-    plan, sent, report = rows("\n\nid,n,lon,lat\n1,5,1,2\nTotal,02\n2,6,3,4\n", columns=("n", "id"))
+    text = "\n\nid,n,lon,lat\n1,5,1,2\nTotal,02\n2,6,3,4\n"
+    plan, sent, report, rejects = rows(text, rejects=True, columns=("n", "id"))
     assert {c.name: c.sql_type for c in plan.columns} == {"n": "bigint", "id": "bigint"}
     assert [(row["id"], row["n"]) for row in sent] == [(1, 5), (2, 6)]
-    assert [(row["src_fid"], json.loads(row["attributes"])) for row in rows.rejects()] == [
-        (2, {"n": "02", "id": "Total"})
-    ]
+    assert [(row["src_fid"], json.loads(row["attributes"])) for row in rejects] == [(2, {"n": "02", "id": "Total"})]
     assert report.rejected == {"a row of 2 fields, where the header has 4": 1}
 
 
