@@ -3,6 +3,7 @@
 import importlib
 import os
 import socket
+import stat
 import time
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def connected_to(port):
     found = set()
     for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         try:
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                continue
             with socket.socket(fileno=os.dup(descriptor)) as sock:
                 if sock.getpeername()[1:] == (port,):
                     found.add(descriptor)
