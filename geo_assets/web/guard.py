@@ -26,11 +26,14 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Most bytes of a request's body; an application that wants less of it stops reading earlier. A place to search by may
 #: be some hundred kilobytes of coordinates.
 MAX_BODY_BYTES = 1024**2
+_TOO_LARGE = f"the body has more than {MAX_BODY_BYTES:,} bytes"
 
 #: What browsers say of requests from pages of other origins (Sec-Fetch-Site); links that are followed are welcome.
 _ELSEWHERE = frozenset({"cross-site", "same-site"})
 
-_STATUS = {"FOREIGN_HOST": 421, "FOREIGN_ORIGIN": 403, "NOT_JSON": 415, "METHOD_NOT_ALLOWED": 405}
+_STATUS = {
+    "FOREIGN_HOST": 421, "FOREIGN_ORIGIN": 403, "NOT_JSON": 415, "METHOD_NOT_ALLOWED": 405, "MESSAGE_TOO_LARGE": 413
+}  # fmt: skip
 
 #: Close code of a WebSocket that breaks the rules (RFC 6455); before it is accepted, the client sees HTTP 403.
 _POLICY_VIOLATION = 1008
@@ -64,11 +67,18 @@ class Guard:
             except GeoAssetsError as error:
                 await _refuse(scope, send, error)
                 return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive)
         try:
-            await self._app(scope, _limited(receive) if scope["type"] == "http" else receive, send)
+            await self._app(scope, body.receive, send)
         except ClientDisconnect:  # the client left, or was too slow: there is nobody to answer and nothing to report
-            if scope["type"] != "http":
+            return
+        except HTTPException:
+            if not body.is_too_large:
                 raise
+            await _refuse(scope, send, GeoAssetsError("MESSAGE_TOO_LARGE", _TOO_LARGE))
 
     def _check(self, scope: Scope) -> None:
         if scope["type"] == "http" and scope["path"] in self._probes:
@@ -116,23 +126,29 @@ class Guard:
             raise GeoAssetsError("NOT_JSON", f"the body is {', '.join(kinds)[:200] or 'of no named type'!r}")
 
 
-def _limited(receive: Receive) -> Receive:
-    """Receive no more of a body than `MAX_BODY_BYTES`: whoever reads it may do so before it asks who sent it.
+class _Body:
+    """A body of which no more is received than is allowed: who reads it may do so before it asks who sent it."""
 
-    Raises:
-        HTTPException: 413, where it is received.
-    """
-    received = 0
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._received = 0
 
-    async def limited() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES:,} bytes")
+    @property
+    def is_too_large(self) -> bool:
+        """Whether more came."""
+        return self._received > MAX_BODY_BYTES
+
+    async def receive(self) -> Message:
+        """Receive the next part.
+
+        Raises:
+            HTTPException: 413, which most applications answer themselves.
+        """
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self.is_too_large:
+            raise HTTPException(413, _TOO_LARGE)
         return message
-
-    return limited
 
 
 def is_loopback(host: str) -> bool:
