@@ -206,6 +206,12 @@ def test_a_number_of_more_digits_than_a_double_has_keeps_them(rows):
     ]  # fmt: skip
 
 
+def test_a_double_with_all_its_17_digits_is_one(rows):
+    plan, sent, _ = rows("f,lon,lat\n0.10000000000000001,1,2\n52.123456789012344,1,2\n1.5,1,2\n")
+    assert {c.name: c.sql_type for c in plan.columns}["f"] == "double precision"
+    assert [row["f"] for row in sent] == [0.1, 52.123456789012344, 1.5]
+
+
 def test_a_fixed_number_of_decimals_is_kept_and_a_power_in_capitals_stays_text(rows):
     plan, sent, _ = rows("price,code,uneven,lon,lat\n12.10,1E5,12.10,1,2\n3.50,2E5,3.5,1,2\n")
     assert {c.name: c.sql_type for c in plan.columns}["code"] == "text"

@@ -122,7 +122,9 @@ def _all_are(values: pa.Array, wire: str, pattern: str, longest: int) -> bool:
 
 
 def _are_doubles(values: pa.Array) -> bool:
-    """Whether the shortest text of the double that each number becomes is that number: of 15 digits always."""
+    """Whether each number is the shortest text of the double that it becomes, as of 15 digits always, or its text of 17
+    digits, as C's `%.17g` writes it.
+    """
     import pyarrow.compute as pc
 
     may_differ = pc.or_(pc.greater(pc.binary_length(values), _SURELY_EXACT), pc.match_substring(values, "e"))
@@ -132,7 +134,7 @@ def _are_doubles(values: pa.Array) -> bool:
     doubles = doubtful.cast("float64")
     odd = pc.not_equal(doubles.cast("string"), doubtful)  # also where Arrow writes the same in another way
     pairs = zip(doubtful.filter(odd).to_pylist(), doubles.filter(odd).to_pylist(), strict=True)
-    return all(Decimal(text) == Decimal(repr(double)) for text, double in pairs)
+    return all(Decimal(text) in {Decimal(repr(double)), Decimal(f"{double:.17g}")} for text, double in pairs)
 
 
 def to_moments(text: pa.Array, wire: str, column: str, findings: Findings, *, naive_is_utc: bool = False) -> pa.Array:
