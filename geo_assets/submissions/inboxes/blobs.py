@@ -37,7 +37,7 @@ _CLAIM_SECONDS = 60
 
 #: In a directory a file is seen while it is written: it is left until it was not changed for so long, and an empty one
 #: until nobody will write into it any more.
-_QUIET_SECONDS, _EMPTY_SECONDS = 2, 60
+_QUIET_SECONDS, _EMPTY_SECONDS = 2, 10
 
 #: More are not counted: a thousand or more are in each, and it is told every few seconds.
 _PAGES_COUNTED = 10
