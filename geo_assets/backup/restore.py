@@ -101,14 +101,14 @@ def _insist_on_rest(settings: Settings, conn: psycopg.Connection[Any], backup: s
     """Raise unless the database holds nothing, and nothing is connected that works; whether it was restored from this
     backup, by a restoration that was killed before it was complete.
     """
-    if sessions := ledger.sessions(conn, settings.credentials("pipeline")[0]):
-        raise GeoAssetsError("STILL_CONNECTED", f"programs are connected that work: {', '.join(sessions)[:300]}")
     held = ledger.held(conn)
     if held and ledger.unfinished(conn) != backup:
         raise GeoAssetsError(
             "DATABASE_NOT_EMPTY",
             f"the database {settings.pg_database} at {settings.pg_host}:{settings.pg_port} holds {' and '.join(held)}",
         )
+    if sessions := ledger.sessions(conn, settings.credentials("pipeline")[0]):
+        raise GeoAssetsError("STILL_CONNECTED", f"programs are connected that work: {', '.join(sessions)[:300]}")
     return bool(held)
 
 
