@@ -10,6 +10,8 @@ import mmap
 import struct
 from pathlib import Path
 
+from geo_assets.once import remembered_of_file
+
 #: Fields of the header, by their place in its table.
 _COLUMNS, _FEATURES, _NODE_SIZE = 7, 8, 9
 _NAME, _TYPE, _ULONG = 0, 1, 8  # of a column
@@ -18,6 +20,7 @@ _NODE_BYTES, _OFFSET_BYTES = 40, 8  # of the index: four doubles, and where a fe
 _MAGIC_BYTES, _SIZE_BYTES = 8, 4
 
 
+@remembered_of_file  # it is asked for when the file is inspected, and when it is loaded
 def stated_of_more(path: Path) -> int | None:
     """Return the number of features that the header states, where others follow them, which GDAL does not read; None
     where none do, or the header states none or cannot be read.
