@@ -5,6 +5,7 @@ Here: the cluster, the databases, and fixtures that begin with these; `conftest.
 the stack (`conftest.py`); what a module puts into its database.
 """
 
+import shutil
 import uuid
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from psycopg import sql
 
 from geo_assets.database.bootstrap import bootstrap
-from geo_assets.database.migrate import migrate
+from geo_assets.database.migrate import migrate, migrations
+from geo_assets.home import project_file
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port
 from geo_assets.settings import Settings
@@ -29,6 +31,24 @@ DAGSTER_TABLES = """
 """
 
 _SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+
+
+def before_migration(number: str, cluster: Cluster, settings: Settings, folder: Path) -> Settings:
+    """A database of its own as it was before a migration and those after it, which are still to be applied.
+
+    Args:
+        number: with which the migration's name begins.
+        cluster: where it is made.
+        settings: of another database there.
+        folder: empty, for the older migrations.
+    """
+    older = settings.model_copy(update={"pg_database": f"before_{number}"})
+    bootstrap(cluster.dsn(), older)
+    for migration in migrations():
+        if migration.name < number:
+            shutil.copy(project_file("sql") / migration.name, folder)
+    migrate(older, folder=folder)
+    return older
 
 
 @pytest.fixture(scope="session")

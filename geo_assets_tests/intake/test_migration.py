@@ -3,7 +3,6 @@ one old set.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,11 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from geo_assets.database.bootstrap import bootstrap
-from geo_assets.database.migrate import migrate, migrations
-from geo_assets.home import project_file
+from geo_assets.database.migrate import migrate
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.databases import DAGSTER_TABLES, environment
+from geo_assets_tests.databases import DAGSTER_TABLES, before_migration, environment
 
 #: job -> its run in Dagster, or none, and the status of its one task.
 JOBS = {
@@ -28,12 +25,7 @@ JOBS = {
 
 
 def test_outcomes_and_partitions_of_an_older_ledger_are_carried_over(cluster, settings, tmp_path):
-    older = settings.model_copy(update={"pg_database": "older"})
-    bootstrap(cluster.dsn(), older)
-    for m in migrations():
-        if m.name < "0010":
-            shutil.copy(project_file("sql") / m.name, tmp_path)
-    migrate(older, folder=tmp_path)
+    older = before_migration("0010", cluster, settings, tmp_path)
     with psycopg.connect(older.dsn("pipeline")) as conn:
         conn.execute(DAGSTER_TABLES)
         for letter, (run, task) in JOBS.items():
@@ -121,12 +113,7 @@ migrate(Settings(_env_file=None), folder=Path({str(tmp_path)!r}))
 
 
 def test_an_attempt_of_the_janitor_that_has_not_ended_gets_the_time_of_its_submission(cluster, settings, tmp_path):
-    older = settings.model_copy(update={"pg_database": "without_times"})
-    bootstrap(cluster.dsn(), older)
-    for m in migrations():
-        if m.name < "0048":
-            shutil.copy(project_file("sql") / m.name, tmp_path)
-    migrate(older, folder=tmp_path)
+    older = before_migration("0048", cluster, settings, tmp_path)
     with psycopg.connect(older.dsn("pipeline")) as conn:
         conn.execute(
             "insert into geo.jobs (job_id, job_type, parameters, partition_key, submitted_by) values (%s,"

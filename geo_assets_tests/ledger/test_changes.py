@@ -1,7 +1,6 @@
 """Who follows the feed of changes sees every change of the catalogue, in the order of the commits, and misses none."""
 
 import random
-import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate, redeploy
 from geo_assets.errors import GeoAssetsError
-from geo_assets.home import project_file
 from geo_assets.ledger.changes import NOW
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.stac.collection import Described
@@ -29,6 +26,7 @@ from geo_assets.stac.pgstac import (
     read_items,
     refresh_collection,
 )
+from geo_assets_tests.databases import before_migration
 from geo_assets_tests.stac.test_retries import item
 from geo_assets_tests.waiting import until
 
@@ -300,12 +298,7 @@ def test_what_is_no_cursor_of_this_catalogue_is_refused(changes, cursor, code):
 
 
 def test_what_was_there_before_there_was_a_feed_is_what_it_begins_with(settings, cluster, tmp_path):
-    older = settings.model_copy(update={"pg_database": "before_the_feed"})
-    bootstrap(cluster.dsn(), older)
-    for path in project_file("sql").glob("*.sql"):
-        if path.name < "0021":
-            shutil.copy(path, tmp_path)
-    migrate(older, folder=tmp_path)
+    older = before_migration("0021", cluster, settings, tmp_path)
     load(older, item("a", "early"), item("b", "early"))
     assert "0021_changes.sql" in migrate(older)
     with Ledger(older) as ledger:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -21,12 +20,10 @@ from pydantic import SecretStr
 from geo_assets import __version__
 from geo_assets.accounts import AzureAccount
 from geo_assets.api.app import create_app
-from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.connections import connect, retrying
-from geo_assets.database.migrate import migrate, migrations
+from geo_assets.database.migrate import migrate
 from geo_assets.defs.reconcile import KEY, NAME, agreement
 from geo_assets.errors import GeoAssetsError
-from geo_assets.home import project_file
 from geo_assets.ledger.measurements import QUESTIONS, ask
 from geo_assets.ledger.measurements_of_dagster import CLASSES, RECONCILED
 from geo_assets.ledger.models import PlannedTask
@@ -37,7 +34,7 @@ from geo_assets.stages.janitor import run_janitor
 from geo_assets.stages.reconcile import Class
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.poison import replay
-from geo_assets_tests.databases import Dagster
+from geo_assets_tests.databases import Dagster, before_migration
 from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.intake.test_lifecycle import age_lease, at_work
 from geo_assets_tests.monitoring.test_alerts import PROMTOOL, needs_promtool
@@ -253,12 +250,7 @@ def test_what_came_as_poison_stays_counted_when_it_leaves_poison(api, submitter)
 
 
 def test_what_ended_before_there_were_metrics_is_counted(cluster, settings, tmp_path):
-    older = settings.model_copy(update={"pg_database": "before_metrics"})
-    bootstrap(cluster.dsn(), older)
-    for migration in migrations():
-        if migration.name < "0038":
-            shutil.copy(project_file("sql") / migration.name, tmp_path)
-    migrate(older, folder=tmp_path)
+    older = before_migration("0038", cluster, settings, tmp_path)
     with psycopg.connect(older.dsn("pipeline")) as conn:
         conn.execute(
             "insert into geo.jobs (job_id, job_type, parameters, partition_key, submitted_by)"
