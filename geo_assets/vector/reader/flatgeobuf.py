@@ -35,10 +35,26 @@ def stated_of_more(path: Path) -> int | None:
     return count if follows else None
 
 
+def unsigned_columns(path: Path) -> frozenset[str]:
+    """Return the columns of unsigned integers of 64 bits, of which GDAL makes doubles."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            places = _places(data, _header(data), _COLUMNS)
+            first = places + _u32(data, places) if places else 0
+            number = _u32(data, first) if places else 0
+            return frozenset(
+                _text(data, column, _NAME)
+                for at in range(first + 4, first + 4 + 4 * number, 4)
+                if (kind := _places(data, column := at + _u32(data, at), _TYPE)) and data[kind] == _ULONG
+            )
+        except (struct.error, IndexError, ValueError, OverflowError):
+            return frozenset()
+
+
 def _end_of_features(data: mmap.mmap) -> tuple[int, int]:
     """Return the number of features that the header states, and where the last of them ends."""
     size = _u32(data, _MAGIC_BYTES)
-    root = _MAGIC_BYTES + _SIZE_BYTES + _u32(data, _MAGIC_BYTES + _SIZE_BYTES)
+    root = _header(data)
     count = _field(data, root, _FEATURES, "<Q", 0)
     node = _field(data, root, _NODE_SIZE, "<H", _DEFAULT_NODE_SIZE)
     start = _MAGIC_BYTES + _SIZE_BYTES + size + _index_bytes(count, node)
@@ -65,6 +81,12 @@ def _index_bytes(count: int, node: int) -> int:
             return nodes * _NODE_BYTES
 
 
+def _header(data: mmap.mmap) -> int:
+    """Return where the table of the header is."""
+    start = _MAGIC_BYTES + _SIZE_BYTES
+    return start + _u32(data, start)
+
+
 def _field(data: mmap.mmap, table: int, place: int, form: str, default: int) -> int:
     at = _places(data, table, place)
     return int(struct.unpack_from(form, data, at)[0]) if at else default
@@ -76,23 +98,6 @@ def _places(data: mmap.mmap, table: int, place: int) -> int:
     size = struct.unpack_from("<H", data, fields)[0]
     offset = struct.unpack_from("<H", data, fields + at)[0] if at < size else 0
     return table + int(offset) if offset else 0
-
-
-def unsigned_columns(path: Path) -> frozenset[str]:
-    """Return the columns of unsigned integers of 64 bits, of which GDAL makes doubles."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            root = _MAGIC_BYTES + _SIZE_BYTES + _u32(data, _MAGIC_BYTES + _SIZE_BYTES)
-            places = _places(data, root, _COLUMNS)
-            first = places + _u32(data, places) if places else 0
-            number = _u32(data, first) if places else 0
-            return frozenset(
-                _text(data, column, _NAME)
-                for at in range(first + 4, first + 4 + 4 * number, 4)
-                if (kind := _places(data, column := at + _u32(data, at), _TYPE)) and data[kind] == _ULONG
-            )
-        except (struct.error, IndexError, ValueError, OverflowError):
-            return frozenset()
 
 
 def _text(data: mmap.mmap, table: int, place: int) -> str:
