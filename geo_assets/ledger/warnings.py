@@ -56,6 +56,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("profile", r"the profile \S+ does not suit|keep_lossy does not keep"),
     ("columns of the table", r"^\w+\.\w+: "),
     ("attributes alone", r"it has no geometry: a table of attributes"),
+    ("orientation", r"its orientation \("),
     ("nothing valid", r"no pixel is valid"),
     ("remark of GDAL", r"warnings? of GDAL"),
 )

@@ -38,7 +38,7 @@ from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, has_own_mask, measured, pieces
 from geo_assets.raster.profiles import DEFAULT, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
-from geo_assets.raster.report import captured, describe, grown, hash_of, software
+from geo_assets.raster.report import captured, describe, grown, hash_of, software, turned
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
@@ -472,6 +472,8 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
     sha256 = proof.sha256 or hash_of(task.made)
     report = describe(task.info, cog, task.made, sha256, task.profile, proof.measurement)
+    if not proof.passed_through:
+        task.notes.extend(turned(task.layout))
     if not proof.passed_through and not proof.kept_blocks:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made, task.request.profile))
     when = captured(task.request, task.info, task.notes)

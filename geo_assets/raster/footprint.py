@@ -1,8 +1,8 @@
 """Where a raster has data, as GeoJSON in EPSG:4326.
 
 Here: from a decimated mask to a polygon with few vertices, cut at the antimeridian, and its bounding box.
-Not here: reading at full resolution; exact outlines. A footprint is for search, exact to about a thousandth of the
-grid.
+Not here: reading at full resolution; exact outlines. A footprint is for search: no valid pixel is outside
+of it by more than two thousandths of the grid.
 
 Polygons are made and densified in pixel coordinates, where edges are straight, and then transformed to longitude and
 latitude. Longitudes are unwrapped along each ring and cut in the plane: the points are dense, so a great circle between
@@ -27,9 +27,10 @@ from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 from geo_assets.errors import GeoAssetsError
 from geo_assets.longitudes import shortest_stretch
 from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, other_body, resolution
+from geo_assets.raster.overviews import level_sizes
 from geo_assets.raster.pixels import Validity
 
-#: Pixels along the longer side of the mask that is outlined: a thousandth is enough to find a scene.
+#: Pixels along the longer side of the mask that is outlined: two thousandths are enough to find a scene.
 _MASK_SIDE = 1024
 
 #: Side of the mask when the fine one is speckled.
@@ -67,20 +68,19 @@ class Footprint:
 
     geometry: dict[str, Any]
     bbox: tuple[float, float, float, float]
-    empty: bool  # no pixel is valid: the footprint is the grid's
 
 
 def footprint(cog: Any, name: str) -> Footprint:
-    """Return the footprint of the valid pixels of an open COG (its overviews make it quick); `name` is for the error.
+    """Return the footprint of the valid pixels of an open COG (overviews make it quick); of the grid where there are
+    none. `name` is for the error.
 
     Raises:
         GeoAssetsError: INVALID_CRS, the grid does not lie on the Earth.
     """
     to_lonlat = PixelToLonLat(cog)
-    mask = valid_mask(cog, _MASK_SIDE)
-    empty = not mask.any()
+    mask = _seen(cog, _MASK_SIDE)
     if _leaves_earth(to_lonlat, cog, name):
-        mask = valid_mask(cog, _COARSE_SIDE)
+        mask = _seen(cog, _COARSE_SIDE)
         mask &= _on_earth(to_lonlat, cog, mask.shape)
     whole = box(0, 0, cog.width, cog.height)
     outline = [whole] if mask.all() or not mask.any() else _outline(mask, cog.width, cog.height)
@@ -90,7 +90,7 @@ def footprint(cog: Any, name: str) -> Footprint:
         placed = [p for polygon in polygons if (p := _Placed.of(polygon, to_lonlat, step, centre))]
         if placed:
             geometry, bbox = shapely.union_all([p.geometry for p in placed]), _bbox(placed)
-            return Footprint(_geojson(geometry, bbox), bbox, empty)
+            return Footprint(_geojson(geometry, bbox), bbox)
     raise GeoAssetsError("INVALID_CRS", f"{name} does not lie on the Earth: its CRS does not fit its coordinates")
 
 
@@ -138,6 +138,13 @@ def valid_mask(dataset: Any, side: int) -> NDArray[np.bool_]:
     return Validity.of(dataset).anywhere(dataset, size)
 
 
+def _seen(cog: Any, side: int) -> NDArray[np.bool_]:
+    """Return where any pixel is valid, of the first overview of at most `side` pixels along the longer side: as each of
+    its own is valid where any that it covers is, a single one is seen.
+    """
+    return Validity.of(cog).anywhere(cog, level_sizes(cog.height, cog.width, side)[-1])
+
+
 def _outline(mask: NDArray[np.bool_], width: int, height: int) -> list[Polygon]:
     """Polygons around the valid pixels of a decimated mask, in the pixel coordinates of the grid."""
     parts = _polygons(mask)
@@ -177,11 +184,18 @@ def _simplified(parts: list[Polygon], area: int) -> list[Polygon]:
         Polygon(p.exterior, [hole for hole in p.interiors if Polygon(hole).area >= _MIN_HOLE * area]) for p in parts
     ]
     geometry, tolerance = shapely.union_all(kept), 0.75
-    simple = geometry.simplify(tolerance)
+    simple = _simple(geometry, tolerance)
     while shapely.get_num_coordinates(simple) > _MAX_VERTICES and tolerance < _MASK_SIDE:
         tolerance *= 2
-        simple = geometry.simplify(tolerance)
+        simple = _simple(geometry, tolerance)
     return _polygons_of(simple) or kept
+
+
+def _simple(geometry: Any, tolerance: float) -> Any:
+    """Return a geometry with fewer vertices; of a part that is a rectangle, which is no simpler, nothing is cut off."""
+    parts = shapely.get_parts(geometry)
+    rectangles = shapely.get_num_coordinates(parts) == 5
+    return shapely.union_all([*parts[rectangles], *shapely.simplify(parts[~rectangles], tolerance)])
 
 
 def _polygons_of(geometry: Any) -> list[Polygon]:

@@ -114,13 +114,22 @@ def _quarter(data: Pixels) -> Pixels:
         bytes_: Pixels = ((sums[:, 0::2] + sums[:, 1::2] + 2) >> 2).astype(np.uint8)
         return bytes_
     if data.dtype.kind == "f":
-        rows = data[:, 0::2] + data[:, 1::2]
-        quarter: Pixels = (rows[:, :, 0::2] + rows[:, :, 1::2]) * data.dtype.type(0.25)
-        return quarter
+        return _quarter_of_floats(data)
     wide: Any = data.astype(np.uint32 if data.dtype.kind == "u" and data.dtype.itemsize <= 2 else np.int64)
     rows = wide[:, 0::2] + wide[:, 1::2]
     rounded: Pixels = ((rows[:, :, 0::2] + rows[:, :, 1::2] + 2) >> 2).astype(data.dtype)
     return rounded
+
+
+def _quarter_of_floats(data: Pixels) -> Pixels:
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = data[:, 0::2] + data[:, 1::2]
+        quarter: Pixels = (rows[:, :, 0::2] + rows[:, :, 1::2]) * data.dtype.type(0.25)
+        if not np.isfinite(quarter.sum()):  # the sum of four may be too large where their average is not
+            parts = data * data.dtype.type(0.25)
+            rows = parts[:, 0::2] + parts[:, 1::2]
+            quarter = np.where(np.isfinite(quarter), quarter, rows[:, :, 0::2] + rows[:, :, 1::2])
+    return quarter
 
 
 class _Axis:
@@ -156,10 +165,11 @@ def _weighted(
     doubles = values.astype(np.float64)
     if valid is not None:
         doubles = np.where(valid, doubles, 0.0)
-    sums = _sums(doubles, rows, columns)
     counts = _sums(np.ones_like(doubles) if valid is None else valid.astype(np.float64), rows, columns)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums / counts
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        means = _sums(doubles, rows, columns) / counts
+        if values.dtype == np.float64 and not np.isfinite(means[counts > 0]).all():  # as in `_quarter_of_floats`
+            means = np.where(np.isfinite(means), means, _sums(doubles / 4, rows, columns) / (counts / 4))
     empty = counts <= 0
     return _stored(means, empty, values.dtype, validity, band)
 

@@ -32,7 +32,7 @@ from geo_assets.raster.georeference import (
 )
 from geo_assets.raster.inspect import RasterInfo, dtype_names
 from geo_assets.raster.models import BandReport, ConvertReport, ConvertRequest, Georeferencing, nodata_json
-from geo_assets.raster.pixels import BandStatistics, Measurement
+from geo_assets.raster.pixels import BandStatistics, Measurement, data_bands
 from geo_assets.raster.profiles import Profile, choose_profile
 from geo_assets.raster.tiff import Layout
 from geo_assets.text import human_bytes
@@ -91,6 +91,20 @@ def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path,
     return [told] if any(ways.values()) else []
 
 
+def turned(layout: Layout | None) -> list[str]:
+    """Say that viewers of photographs turn a TIFF, which GDAL does not; its COG has no such tag.
+
+    Args:
+        layout: of the source, if it is a TIFF.
+    """
+    orientation = layout.directories[0].orientation if layout and layout.directories else 1
+    if orientation in {0, 1}:
+        return []
+    return [
+        f"its orientation ({orientation}) is not used: rows and columns are as they are stored, and as GDAL reads them"
+    ]
+
+
 def hash_of(made: Path) -> str:
     """Return the SHA-256 of a file."""
     with made.open("rb") as file:
@@ -105,7 +119,8 @@ def describe(
     placed = (crs and not other_body(crs)) or georeferencing(cog) is Georeferencing.RPCS
     outline = footprint(cog, info.path.name) if placed else None
     statistics = measurement.statistics()
-    warnings = _stale_statistics(cog, statistics)
+    seen = any(statistics[band - 1].valid_percent for band in data_bands(cog))
+    warnings = [*_stale_statistics(cog, statistics), *([] if seen else ["no pixel is valid"])]
     return ConvertReport(
         driver=info.driver,
         profile=profile.name,
@@ -129,7 +144,7 @@ def describe(
         bytes=made.stat().st_size,
         sha256=sha256,
         pixels_sha256=measurement.sha256(),
-        warnings=(*warnings, *(["no pixel is valid"] if outline and outline.empty else [])),
+        warnings=tuple(warnings),
         seconds=0,
         software=software(),
     )

@@ -31,7 +31,7 @@ from geo_assets.raster.workers import workers
 
 # TIFF 6.0 and its supplements; https://gdal.org/drivers/raster/cog.html#file-format for the last two
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-_STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _PLANAR = 273, 277, 279, 284
+_STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _STRIP_COUNTS, _PLANAR = 273, 274, 277, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_IFDS = 322, 323, 324, 325, 330
 _ROWS_PER_STRIP, _GEO_KEYS = 278, 34735
 _WANTED = frozenset(range(254, 331)) | {_GEO_KEYS}
@@ -102,6 +102,7 @@ class Directory:
     planes: int
     bits: int  # per sample
     photometric: int
+    orientation: int  # 1: the first row is at the top, the first column to the left
     block_samples: int  # per pixel in one block
     tiled: bool
     mask: bool
@@ -449,6 +450,7 @@ def _described(index: int, at: int, tags: dict[int, NDArray[Any]]) -> Directory 
         planes=one(_SAMPLES, 1) if one(_PLANAR, 1) == 2 else 1,
         bits=one(_BITS, 1),
         photometric=one(_PHOTOMETRIC),
+        orientation=one(_ORIENTATION, 1),
         block_samples=1 if one(_PLANAR, 1) == 2 else one(_SAMPLES, 1),
         tiled=tiled,
         mask=bool(one(_SUBFILE_TYPE) & 4),

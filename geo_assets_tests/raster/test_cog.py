@@ -1,4 +1,5 @@
 import os
+import struct
 import time
 from pathlib import Path
 
@@ -238,3 +239,14 @@ def test_a_vertical_crs_that_is_given_gives_a_band_without_a_unit_its_own(tmp_pa
     with rasterio.open(cog) as dataset:
         assert dataset.units == ("m", "foot" if beside else "metre")
         assert dataset.crs == given if beside else dataset.crs.to_epsg() == 7415
+
+
+def test_that_the_orientation_of_a_photograph_is_not_used_is_said(tmp_path):
+    source = write(tmp_path / "in.tif", np.arange(600, dtype="uint8").reshape(1, 20, 30))
+    samples, orientation = struct.pack("<HHIHH", 277, 3, 1, 1, 0), struct.pack("<HHIHH", 274, 3, 1, 6, 0)
+    assert samples in source.read_bytes()  # one sample is the default
+    source.write_bytes(source.read_bytes().replace(samples, orientation))
+    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif")))
+    assert [told for told in report.warnings if "orientation (6)" in told]
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.shape == (20, 30)

@@ -316,3 +316,37 @@ def test_a_transparent_colour_is_nodata_where_all_bands_have_it_together(tmp_pat
     with rasterio.open(tmp_path / "small.png") as dataset:
         assert (dataset.read(4)[:, 50:] == 255).all()
         assert not dataset.read(4)[:, :40].any()
+
+
+@pytest.mark.parametrize("place", [(1502, 1003), (700, 701), (0, 0), (2999, 2999)], ids=str)
+@pytest.mark.parametrize("how", ["nodata", "mask", "alpha", "nan"])
+def test_a_single_valid_pixel_is_seen_wherever_it_is(tmp_path, how, place):
+    pixels = np.zeros((2, 3000, 3000), "float32" if how == "nan" else "uint16")
+    mask = np.zeros((3000, 3000), bool)
+    mask[place] = True
+    pixels[0][mask] = 1234
+    if how == "alpha":
+        pixels[1] = np.where(mask, 65535, 0)
+        source = write(tmp_path / "in.tif", pixels, photometric="MINISBLACK", alpha="YES")
+    elif how == "mask":
+        source = masked(tmp_path / "in.tif", pixels[:1], mask)
+    elif how == "nan":
+        source = write(tmp_path / "in.tif", np.where(mask, pixels[:1], np.float32("nan")))
+    else:
+        source = write(tmp_path / "in.tif", pixels[:1], nodata=0)
+    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif")))
+    assert "no pixel is valid" not in report.warnings
+    assert 0 < part_of_the_grid(report, tmp_path / "out.tif") < 1e-4
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        x, y = dataset.xy(*place)
+        (longitude,), (latitude,) = rasterio.warp.transform(dataset.crs, "EPSG:4326", [x], [y])
+    assert shapely.geometry.shape(report.footprint).distance(shapely.Point(longitude, latitude)) < 1e-7
+
+
+@pytest.mark.parametrize("how", ["nodata", "nan"])
+def test_that_no_pixel_is_valid_is_said_where_none_is(tmp_path, how):
+    pixels = np.full((1, 900, 900), 0 if how == "nodata" else np.nan, "float32")
+    source = write(tmp_path / "in.tif", pixels, nodata=0 if how == "nodata" else None)
+    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif")))
+    assert "no pixel is valid" in report.warnings
+    assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx(1)
