@@ -131,10 +131,12 @@ def enter_thread() -> None:
 def open_raster(path: Path | str, driver: str = "GTiff", **options: Any) -> Any:
     """Open for reading with one named driver; a Path, so that no part of a name is taken for a URL.
 
-    A string is the name of a part of a container, composed by ourselves: see `variables.py`.
+    A string is the name of a part of a container, composed by ourselves: see `variables.py`. Behind the driver's name
+    may stand open options, each as NAME=VALUE.
     """
-    options = {**_OPEN_OPTIONS.get(driver, {}), **options}
-    return rasterio.open(path if isinstance(path, str) else path.absolute(), driver=driver, **options)
+    name, *asked = driver.split()
+    options = {**_OPEN_OPTIONS.get(name, {}), **dict(option.split("=") for option in asked), **options}
+    return rasterio.open(path if isinstance(path, str) else path.absolute(), driver=name, **options)
 
 
 @contextmanager
@@ -201,9 +203,9 @@ def reason(error: BaseException, path: Path) -> str:
 
 def unreadable(path: Path, driver: str, why: str, *, remedy: str | None = None) -> GeoAssetsError:
     """Return the error for a file that is damaged or is not what it claims to be."""
-    said = without_name(why, path.name)
+    said, named = without_name(why, path.name), driver.partition(" ")[0]
     return GeoAssetsError(
-        "UNREADABLE", f"{path.name} is not readable as {FORMATS.get(driver, driver)}: {said}", remedy=remedy
+        "UNREADABLE", f"{path.name} is not readable as {FORMATS.get(named, named)}: {said}", remedy=remedy
     )
 
 

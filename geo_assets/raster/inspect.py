@@ -145,8 +145,11 @@ def inspect(path: Path) -> RasterInfo:
     Raises:
         GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_SUBDATASETS, RASTER_UNSUPPORTED, TOO_LARGE.
     """
-    driver = driver_of(path)
     refuse_disguised_sidecars(path)
+    return _inspected(path, driver_of(path))
+
+
+def _inspected(path: Path, driver: str) -> RasterInfo:
     with gdal.reading(path, driver), gdal.opened_raster(path, driver) as (dataset, placed):
         refuse_foreign_files(dataset, path)
         if driver == "HFA":
@@ -154,14 +157,9 @@ def inspect(path: Path) -> RasterInfo:
         refuse_what_does_not_fit(dataset, path)
         _refuse_what_a_tiff_cannot_hold(dataset, path)
         notes = list(_remarks(dataset))
-        if driver == "AAIGrid":
-            ascii_grid.refuse_wrong_values(path, dataset)
-        if driver == "XYZ":
-            xyz.refuse_wrong_values(path, dataset)
-        if driver in {"EHdr", "ENVI"}:
-            notes += filter(None, [_raw_notes(dataset, path)])
-        if driver == "HFA":
-            _refuse_blocks_left_unfilled(dataset, path)
+        if driver.startswith(ascii_grid.DRIVER) and ascii_grid.needs_doubles(path, dataset):
+            return _inspected(path, ascii_grid.OF_DOUBLES)
+        notes += filter(None, _read_by_format(dataset, path, driver))
         crs, prj = dataset_crs(dataset), None
         if crs is None:
             prj, told = beside.crs_beside(path)
@@ -192,6 +190,18 @@ def inspect(path: Path) -> RasterInfo:
             domains=tuple(sorted(namespaces - _GENERATED_DOMAINS)),
             notes=tuple(notes),
         )
+
+
+def _read_by_format(dataset: Any, path: Path, driver: str) -> Iterator[str | None]:
+    """Refuse what one format alone can have wrong, and yield what is to be said of how it is read."""
+    if driver == ascii_grid.OF_DOUBLES:
+        yield "it is read as float64: smaller numbers would not have all of its digits"
+    if driver == "XYZ":
+        yield xyz.refuse_wrong_values(path, dataset)
+    if driver in {"EHdr", "ENVI"}:
+        yield _raw_notes(dataset, path)
+    if driver == "HFA":
+        _refuse_blocks_left_unfilled(dataset, path)
 
 
 def _raw_notes(dataset: Any, path: Path) -> str | None:

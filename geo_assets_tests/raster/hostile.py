@@ -953,9 +953,9 @@ def wrong_grids(rng, trap):
     yield grid("billion_columns", ascii_grid(ncols=10**9))
     yield grid("billion_rows", ascii_grid(nrows=10**9))
     yield grid("header_alone", b"ncols 2\n")
-    yield grid("integer_of_40_bits", ascii_grid("1 2 3 1099511627776"))
-    yield grid("beyond_floats", ascii_grid("1.5 2 3 1e300"))
-    yield grid("whole_beyond_floats", ascii_grid("2.5 2 3 16777217"))
+    yield grid("beyond_doubles", ascii_grid("1.5 2 3 1e400"))
+    yield grid("whole_beyond_doubles", ascii_grid("2.5 2 3 9007199254740993"))
+    yield grid("a_power_beyond_all", ascii_grid("2.5 2 3 1e99999999999999999999"))
     yield grid("a_word_for_nodata", ascii_grid("1 2 3 4", more="NODATA_value NODATA\n"))
     yield grid("one_long_word", ascii_grid("1" * 1_000_000))
     yield grid("beyond_doubles", ascii_grid("1e999 2 3 4"))
@@ -1138,6 +1138,8 @@ def nonsense_points(rng, trap):
         "infinite": b"1 1 1\n1e999 1 2\n1 2 3\n1e999 2 4\n",
         "far_apart": b"0 0 1\n1e-9 0 1\n1e9 0 1\n0 1e9 2\n",
         "one_long_line": b"1 " * 2_000_000,
+        "no_number": b"1 2 1\n2 2 1-2\n1 1 3\n2 1 4\n",
+        "powers": b"1 2 1.5\n2 2 1e99999999999999999999\n1 1 3\n2 1 4\n",
         "signs": b"- - -\n+ + +\n. . .\n",
         "noise": b"1 1 1\n" + rng.bytes(5000),
     }.items():
@@ -1213,6 +1215,13 @@ def odd_but_right(rng, trap):
     )
     late = ("1 " * 999 + "1\n") * 300 + "1.5 " * 1000
     yield Hostile("fractions_come_late.asc", ascii_grid(late, ncols=1000, nrows=301), options=GIVEN_CRS)
+    for name, word in {"integer_of_40_bits": "1099511627776", "far": "1e300", "long": "16777217"}.items():
+        yield Hostile(
+            f"{name}.asc",
+            ascii_grid(f"1.5 2 3 {word}"),
+            options=GIVEN_CRS,
+            pixels=np.array([[[1.5, 2], [3, float(word)]]]),
+        )
     yield Hostile(
         "decimal_commas.asc", ascii_grid("1,5 2,5\n-9999 1e2", more="NODATA_value -9999\n"), options=GIVEN_CRS
     )
