@@ -30,8 +30,9 @@ from geo_assets.raster.checkpoint import Checkpoint, KeptIsWrongError
 from geo_assets.raster.codecs import Codec, compressors
 from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_differences
 from geo_assets.raster.footprint import refuse_off_earth
+from geo_assets.raster.gdal import numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, same_crs
-from geo_assets.raster.inspect import RasterInfo, inspect, numpy_dtype
+from geo_assets.raster.inspect import RasterInfo, inspect
 from geo_assets.raster.kept_cog import KeptCog
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing, OverviewLoss
 from geo_assets.raster.origin import STAGED, Origin, Task, origin_of

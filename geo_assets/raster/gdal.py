@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from rasterio._err import (
     CPLE_BaseError,
@@ -171,6 +172,23 @@ def memory_filled(byte: int) -> Iterator[None]:
 def create(path: Path, profile: dict[str, Any]) -> Any:
     """A new dataset for writing."""
     return rasterio.open(path.absolute(), "w", **profile)
+
+
+def dtype_names(dataset: Any) -> tuple[str, ...]:
+    """Return rasterio's name of each band's type."""
+    return tuple(str(dtype) for dtype in dataset.dtypes)
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return the NumPy type in which rasterio reads a band of this type."""
+    return np.dtype("complex64" if name == "complex_int16" else name)
+
+
+def nbits_of(dataset: Any) -> int | None:
+    """Return the bits of a sample where they are not those of its data type."""
+    text = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
+    bits = int(text) if text.isdigit() else None
+    return None if bits == numpy_dtype(dtype_names(dataset)[0]).itemsize * 8 else bits
 
 
 #: Types of pixels that may be numbers of entries in a TIFF's table of colours.

@@ -15,7 +15,7 @@ from typing import Any
 
 from rasterio.env import get_gdal_config, set_gdal_config
 
-from geo_assets.raster.inspect import dtype_names, numpy_dtype
+from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.pixels import has_own_mask
 
 #: Bytes that are always kept. With 8 MB, as with 16, the command takes 2 to 3 % less time than with 64; where less is

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import accumulate
 
 from geo_assets.raster import gdal
+from geo_assets.raster.gdal import dtype_names
 from geo_assets.raster.georeference import dataset_crs, epsg, projjson, wkt2
-from geo_assets.raster.inspect import dtype_names
 from geo_assets.raster.models import CogHeader, HeadersReport, HeadersRequest, nodata_json
 
 

@@ -1,7 +1,8 @@
 """Inspection of a raster file: its header, what its numbers mean.
 
 Here: everything that is decided before all pixels of a file are read, and what is refused then.
-Not here: choosing the driver by the first bytes (`drivers.py`), writing (`cog.py`), codecs (`profiles.py`).
+Not here: choosing the driver by the first bytes (`drivers.py`), what one format alone can have wrong
+(`by_format.py`), writing (`cog.py`), codecs (`profiles.py`).
 
 Two features of GeoTIFF are dangerous in an upload: its metadata can name any other file as its overviews (domain
 OVERVIEWS, item OVERVIEW_FILE) or as the coordinates of its pixels (domain GEOLOCATION), and the files `.ovr` and `.msk`
@@ -11,7 +12,6 @@ before GDAL is asked for a mask or an overview.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
@@ -28,8 +28,9 @@ from rasterio.crs import CRS
 
 from geo_assets.capture import Taken, taken, was_saved_by_a_program
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import ascii_grid, beside, gdal, xyz
+from geo_assets.raster import ascii_grid, beside, by_format, gdal
 from geo_assets.raster.drivers import MAGIC, driver_of
+from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
 
@@ -65,9 +66,6 @@ _MAX_CLASSES = 64
 
 #: Below this number of values, smoothness says nothing.
 _FEW_CLASSES = 8
-
-#: Bytes decoded at a time where a file is read only to see whether it is readable.
-_STRIP_BYTES = 32 * 1024**2
 
 #: Share of steps between unequal neighbours that are the smallest possible one, above which few values are a smooth
 #: field (a plain of 40 m), not classes.
@@ -153,19 +151,19 @@ def _inspected(path: Path, driver: str) -> RasterInfo:
     with gdal.reading(path, driver), gdal.opened_raster(path, driver) as (dataset, placed):
         refuse_foreign_files(dataset, path)
         if driver == "HFA":
-            _refuse_parts_elsewhere(dataset, path)
+            by_format.refuse_parts_elsewhere(dataset, path)
         refuse_what_does_not_fit(dataset, path)
         _refuse_what_a_tiff_cannot_hold(dataset, path)
         notes = list(_remarks(dataset))
         if driver.startswith(ascii_grid.DRIVER) and ascii_grid.needs_doubles(path, dataset):
             return _inspected(path, ascii_grid.OF_DOUBLES)
-        notes += filter(None, _read_by_format(dataset, path, driver))
+        notes += filter(None, by_format.read_by_format(dataset, path, driver))
         crs, prj = dataset_crs(dataset), None
         if crs is None:
             prj, told = beside.crs_beside(path)
             notes += filter(None, [told])
         world = None if georeferencing(dataset) or driver not in _WITHOUT_WORLD else beside.world_beside(path)
-        nbits = _nbits(dataset)
+        nbits = nbits_of(dataset)
         palette = dataset.colorinterp[0].name == "palette"
         namespaces = {*dataset.tag_namespaces(), *(n for band in dataset.indexes for n in dataset.tag_namespaces(band))}
         return RasterInfo(
@@ -192,27 +190,6 @@ def _inspected(path: Path, driver: str) -> RasterInfo:
         )
 
 
-def _read_by_format(dataset: Any, path: Path, driver: str) -> Iterator[str | None]:
-    """Refuse what one format alone can have wrong, and yield what is to be said of how it is read."""
-    if driver == ascii_grid.OF_DOUBLES:
-        yield "it is read as float64: smaller numbers would not have all of its digits"
-    if driver == "XYZ":
-        yield xyz.refuse_wrong_values(path, dataset)
-    if driver in {"EHdr", "ENVI"}:
-        yield _raw_notes(dataset, path)
-    if driver == "HFA":
-        _refuse_blocks_left_unfilled(dataset, path)
-
-
-def _raw_notes(dataset: Any, path: Path) -> str | None:
-    """Compare raw pixels with what their header says of their bytes; return a note about them."""
-    bits = _nbits(dataset) or numpy_dtype(dtype_names(dataset)[0]).itemsize * 8
-    row = -(-int(dataset.width) * bits // 8)
-    if dataset.driver == "EHdr":
-        beside.refuse_gaps(path, row, dataset.count)
-    return beside.refuse_a_wrong_size(path, int(dataset.height) * row * int(dataset.count))
-
-
 def _remarks(dataset: Any) -> Iterator[str]:
     space = dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE", "RGB")
     if space.upper() not in _AS_THEY_ARE:
@@ -223,15 +200,6 @@ def _remarks(dataset: Any) -> Iterator[str]:
         )
     if any(dataset.tags(band, ns="IMAGE_STRUCTURE").get("ALPHA") == "PREMULTIPLIED" for band in dataset.indexes):
         yield "its colours are multiplied by its alpha, of which the COG says nothing"
-
-
-def _refuse_parts_elsewhere(dataset: Any, path: Path) -> None:
-    """Refuse an Imagine file whose pixels (.ige) or overviews (.rrd) are in a file that is not beside it."""
-    folder = os.path.normpath(path.absolute().parent)
-    if strange := [f for f in dataset.files if os.path.normpath(Path(f).absolute().parent) != folder]:
-        raise GeoAssetsError(
-            "RASTER_UNSUPPORTED", f"{path.name} names a file elsewhere as a part of it: {Path(strange[0]).name[:80]}"
-        )
 
 
 def refuse_foreign_files(dataset: Any, path: Path) -> None:
@@ -334,34 +302,6 @@ def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
         )
 
 
-def _refuse_blocks_left_unfilled(dataset: Any, path: Path) -> None:
-    """Read a compressed Erdas Imagine file twice, over memory with different contents.
-
-    GDAL does not write the rest of a damaged run-length block: it would show memory of this process, with pixels of
-    other files.
-    """
-    if dataset.tags(1, ns="IMAGE_STRUCTURE").get("COMPRESSION") is None:
-        return
-    readings = []
-    for byte in (0x00, 0xAA):
-        with gdal.memory_filled(byte), gdal.open_raster(path, "HFA") as again:
-            digest = hashlib.sha256()
-            for window in _strips(again):
-                digest.update(again.read(window=window).tobytes())
-            readings.append(digest.digest())
-    if readings[0] != readings[1]:
-        raise gdal.unreadable(path, "HFA", "one of its blocks does not unpack to its size")
-
-
-def _strips(dataset: Any) -> Iterator[Any]:
-    from rasterio.windows import Window
-
-    row_bytes = dataset.width * dataset.count * numpy_dtype(dtype_names(dataset)[0]).itemsize
-    rows = max(1, _STRIP_BYTES // row_bytes // 64 * 64)
-    for top in range(0, dataset.height, rows):
-        yield Window(0, top, dataset.width, min(rows, dataset.height - top))
-
-
 def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
     if dataset.subdatasets:
         raise GeoAssetsError(
@@ -387,16 +327,6 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
         )
 
 
-def dtype_names(dataset: Any) -> tuple[str, ...]:
-    """Return rasterio's name of each band's type."""
-    return tuple(str(dtype) for dtype in dataset.dtypes)
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the NumPy type in which rasterio reads a band of this type."""
-    return np.dtype("complex64" if name == "complex_int16" else name)
-
-
 def nodata_of(dataset: Any) -> float | None:
     """Return the nodata value as its pixels hold it: a header in text may name one that is no float32, for which the
     nearest stands, or that is far beyond their range, which no pixel can have.
@@ -407,12 +337,6 @@ def nodata_of(dataset: Any) -> float | None:
     with np.errstate(over="ignore"):
         held = float(np.float32(said))
     return None if math.isinf(held) and not math.isinf(said) else held
-
-
-def _nbits(dataset: Any) -> int | None:
-    text = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
-    bits = int(text) if text.isdigit() else None
-    return None if bits == numpy_dtype(dtype_names(dataset)[0]).itemsize * 8 else bits
 
 
 def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:

@@ -33,7 +33,8 @@ from geo_assets.raster import cogfile, gdal, gdal_cache
 from geo_assets.raster.block_buffer import BlockBuffer
 from geo_assets.raster.checkpoint import WHOLE, Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec, codec_of, encode_mask
-from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
+from geo_assets.raster.gdal import dtype_names, numpy_dtype
+from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.overviews import METHODS, level_sizes
 from geo_assets.raster.pixels import (
     TILE,

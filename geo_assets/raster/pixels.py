@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
-from geo_assets.raster.inspect import dtype_names, numpy_dtype
+from geo_assets.raster.gdal import dtype_names, numpy_dtype
 
 Pixels = NDArray[Any]
 Bools = NDArray[np.bool_]

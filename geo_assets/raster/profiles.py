@@ -131,7 +131,7 @@ def _suits(profile: Profile, info: RasterInfo) -> bool:
 
 
 def _predictor(info: RasterInfo) -> str:
-    from geo_assets.raster.inspect import numpy_dtype
+    from geo_assets.raster.gdal import numpy_dtype
 
     dtype = numpy_dtype(info.dtype)
     if info.kind in _UNPREDICTABLE or info.nbits is not None:  # GDAL refuses predictors for odd numbers of bits
@@ -142,7 +142,7 @@ def _predictor(info: RasterInfo) -> str:
 
 
 def _overview_resampling(info: RasterInfo) -> str:
-    from geo_assets.raster.inspect import numpy_dtype
+    from geo_assets.raster.gdal import numpy_dtype
 
     dtype = numpy_dtype(info.dtype)
     if info.palette or (

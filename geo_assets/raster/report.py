@@ -19,6 +19,7 @@ from geo_assets import __version__
 from geo_assets.capture import Taken, by_pattern, moment, of_product, taken
 from geo_assets.raster import gdal, kept_blocks
 from geo_assets.raster.footprint import footprint
+from geo_assets.raster.gdal import dtype_names
 from geo_assets.raster.georeference import (
     dataset_crs,
     epsg,
@@ -30,7 +31,7 @@ from geo_assets.raster.georeference import (
     resolution,
     wkt2,
 )
-from geo_assets.raster.inspect import RasterInfo, dtype_names
+from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import BandReport, ConvertReport, ConvertRequest, Georeferencing, nodata_json
 from geo_assets.raster.pixels import BandStatistics, Measurement, data_bands
 from geo_assets.raster.profiles import Profile, choose_profile

@@ -27,8 +27,9 @@ from rasterio.warp import calculate_default_transform
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
+from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, georeferencing, heights
-from geo_assets.raster.inspect import MAX_SIDE, RasterInfo, dtype_names, numpy_dtype
+from geo_assets.raster.inspect import MAX_SIDE, RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, ResamplingName
 from geo_assets.raster.pixels import alpha_band, has_own_mask, is_nodata, pieces
 from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn

@@ -17,7 +17,7 @@ from rasterio.enums import Resampling
 
 from geo_assets.raster import gdal
 from geo_assets.raster.footprint import valid_mask
-from geo_assets.raster.inspect import dtype_names, numpy_dtype
+from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.models import PixelKind
 from geo_assets.raster.pixels import data_bands, gdal_sees_the_same
 

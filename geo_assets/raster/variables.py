@@ -31,8 +31,9 @@ from geo_assets.raster import gdal, hdf5, tiff
 from geo_assets.raster.cf_axes import EAST, NORTH, crs_by_units, latitudes_across
 from geo_assets.raster.cf_time import TimeAxis, time_axis
 from geo_assets.raster.drivers import container_driver_of
+from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, epsg
-from geo_assets.raster.inspect import dtype_names, numpy_dtype, refuse_foreign_files, refuse_what_does_not_fit
+from geo_assets.raster.inspect import refuse_foreign_files, refuse_what_does_not_fit
 from geo_assets.raster.models import nodata_json
 from geo_assets.raster.variables_models import Variable, VariableBand, VariablesReport, VariablesRequest
 
