@@ -24,7 +24,7 @@ from rasterio._err import (
     CPLE_BaseError,
     CPLE_OutOfMemoryError,
 )  # GDAL's own errors, which rasterio.shutil.copy lets through
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.errors import GeoAssetsError
@@ -189,6 +189,14 @@ def nbits_of(dataset: Any) -> int | None:
     text = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
     bits = int(text) if text.isdigit() else None
     return None if bits == numpy_dtype(dtype_names(dataset)[0]).itemsize * 8 else bits
+
+
+def own_masks(dataset: Any) -> list[bool]:
+    """Return of each band whether its validity is stored as a mask, neither as a nodata value nor as an alpha band."""
+    return [
+        MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
+        for flags in dataset.mask_flag_enums
+    ]
 
 
 #: Types of pixels that may be numbers of entries in a TIFF's table of colours.

@@ -30,7 +30,7 @@ from geo_assets.capture import Taken, taken, was_saved_by_a_program
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import ascii_grid, beside, by_format, gdal
 from geo_assets.raster.drivers import MAGIC, driver_of
-from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype
+from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype, own_masks
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
 
@@ -324,6 +324,12 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
             f"{path.name} has bands of different nodata values ({', '.join(str(v) for v in dataset.nodatavals)}); a"
             " GeoTIFF has one",
             remedy="give all bands one, for example: gdalwarp -dstnodata 0 in out.tif",
+        )
+    if not all(dataset.mask_flag_enums) or len(set(own_masks(dataset))) > 1:
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} has a mask for each band; a GeoTIFF has one for all",
+            remedy="make one file of each band, for example: gdal_translate -b 1 -mask 1 in out.tif",
         )
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
-from geo_assets.raster.gdal import dtype_names, numpy_dtype
+from geo_assets.raster.gdal import dtype_names, numpy_dtype, own_masks
 
 Pixels = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -72,8 +72,7 @@ def tiles_of(piece: Piece) -> Iterator[tuple[slice, slice]]:
 
 def has_own_mask(dataset: Any) -> bool:
     """Whether validity is stored as a mask, neither as a nodata value nor as an alpha band."""
-    flags = dataset.mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
+    return own_masks(dataset)[0]
 
 
 def _nodata_together(dataset: Any) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from rasterio.warp import transform_geom
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.raster.pixels import can_hold
@@ -350,3 +351,16 @@ def test_that_no_pixel_is_valid_is_said_where_none_is(tmp_path, how):
     report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif")))
     assert "no pixel is valid" in report.warnings
     assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx(1)
+
+
+@pytest.mark.parametrize("flags", [("0", "0"), ("2", "0"), ("0", "2")])
+def test_masks_that_differ_by_band_are_refused_for_a_tiff_has_one_for_all(tmp_path, flags):
+    write(tmp_path / "in.tif", np.zeros((2, 64, 64), np.uint8))
+    masks = np.full((2, 64, 64), 255, np.uint8)
+    masks[0, :10], masks[1, 20:] = 0, 0
+    write(tmp_path / "in.tif.msk", masks)
+    with rasterio.open(tmp_path / "in.tif.msk", "r+") as beside:
+        beside.update_tags(**{f"INTERNAL_MASK_FLAGS_{band}": flag for band, flag in enumerate(flags, 1)})
+    with pytest.raises(GeoAssetsError, match="mask") as caught:
+        made(tmp_path / "in.tif")
+    assert (caught.value.code, bool(caught.value.remedy)) == ("RASTER_UNSUPPORTED", True)
