@@ -105,7 +105,8 @@ def convert(
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
     resampling: Annotated[
-        str | None, typer.Option(help="nearest, bilinear, cubic, …; by default depends on the kind of pixels.")
+        str | None,
+        typer.Option(help="nearest, mode (both also for overviews), bilinear, …; by default by the kind of pixels."),
     ] = None,
     web_tiles: Annotated[bool, typer.Option("--web-tiles", help=_WEB)] = False,
     variable: Annotated[str | None, typer.Option(metavar="NAME", help=_VARIABLE)] = None,

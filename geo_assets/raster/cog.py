@@ -37,7 +37,7 @@ from geo_assets.raster.kept_cog import KeptCog
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing, OverviewLoss
 from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, has_own_mask, measured, pieces
-from geo_assets.raster.profiles import DEFAULT, PROFILES, choose_profile
+from geo_assets.raster.profiles import DEFAULT, OF_CODES, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
 from geo_assets.raster.report import captured, describe, grown, hash_of, software, turned
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
@@ -93,7 +93,7 @@ def convert(request: ConvertRequest) -> ConvertReport:
     destination = Path(request.destination)
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
-        profile = choose_profile(info, request.profile)
+        profile = choose_profile(info, request.profile, request.resampling)
         decoded = info.width * info.height * info.count * numpy_dtype(info.dtype).itemsize
         progress = Progress(Path(request.progress) if request.progress else None, decoded)
         layout = _sound_layout(info, request.threads)
@@ -165,7 +165,7 @@ def _made(task: Task, origin: Origin) -> tuple[Task, _Proof]:
         return task, _make(task, origin)
     except _TooFarError as error:
         del task.notes[told:]
-        task = replace(task, profile=choose_profile(task.info))
+        task = replace(task, profile=choose_profile(task.info, resampling=task.request.resampling))
         return task, _make(task, origin, f": {error}")
 
 
@@ -234,7 +234,7 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
     """Copy the source byte for byte where it is a good COG already, lossless or not; return None where it is not.
 
     A good COG validates, has the layout of a COG, fits the requested profile (if any), and its overviews match its
-    pixels.
+    pixels; by which method they were made, it does not say.
     """
     alone = not any(
         p.name != task.name
@@ -243,6 +243,8 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
     )
     layout = task.layout
     if not alone or origin.assigned or layout is None or not layout.ghost or not layout.directories:
+        return None
+    if task.request.resampling in OF_CODES and len(layout.pyramid()) > 1:
         return None
     if task.request.profile and layout.directories[0].compression != tiff.CODES.get(task.profile.compress):
         return None
@@ -266,7 +268,7 @@ def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
     info, layout = task.info, task.layout
     if not kept_blocks.lossy(info, layout):
         return None
-    why = "it is reprojected" if origin.target else kept_blocks.unsuited(info, layout)
+    why = "it is reprojected" if origin.target else kept_blocks.unsuited(info, layout, task.request.resampling)
     if why or layout is None:
         task.notes.append(f"keep_lossy does not keep its blocks: {why}")
         return None

@@ -2,7 +2,7 @@
 
 Here: everything that is decided before all pixels of a file are read, and what is refused then.
 Not here: choosing the driver by the first bytes (`drivers.py`), what one format alone can have wrong
-(`by_format.py`), writing (`cog.py`), codecs (`profiles.py`).
+(`by_format.py`), what a sample of the pixels tells (`sample.py`), writing (`cog.py`), codecs (`profiles.py`).
 
 Two features of GeoTIFF are dangerous in an upload: its metadata can name any other file as its overviews (domain
 OVERVIEWS, item OVERVIEW_FILE) or as the coordinates of its pixels (domain GEOLOCATION), and the files `.ovr` and `.msk`
@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from geo_assets.capture import Taken, taken, was_saved_by_a_program
@@ -33,6 +32,7 @@ from geo_assets.raster.drivers import MAGIC, driver_of
 from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype, own_masks
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
+from geo_assets.raster.sample import kind_by_sample
 
 #: Hyperspectral cameras have some hundreds; each band costs a directory entry per block and a row of the report.
 MAX_BANDS = 1000
@@ -53,23 +53,6 @@ RATIO_FROM_BYTES = 1024**3
 #: Most bytes of a decoded block: it is held up to three times; the sandbox gives a child 4 GB.
 MAX_BLOCK_BYTES = 512 * 1024**2
 
-#: Blocks looked at to tell what the numbers mean, and pixels of each: enough to meet more than 64 values in a field
-#: that has them, few enough to cost milliseconds.
-_SAMPLE_BLOCKS, _SAMPLE_SIDE = 9, 256
-
-#: Of a sparse TIFF whose sample holds nothing: blocks that are asked for, some microseconds each; the part of the grid
-#: from one to the next, by which any number of them are spread evenly.
-_MOST_LOOKED_FOR, _GOLDEN = 200_000, 0.618
-
-#: Classifications have some tens of classes; measured fields have more values than that in any sample.
-_MAX_CLASSES = 64
-
-#: Below this number of values, smoothness says nothing.
-_FEW_CLASSES = 8
-
-#: Share of steps between unequal neighbours that are the smallest possible one, above which few values are a smooth
-#: field (a plain of 40 m), not classes.
-_SMOOTH = 0.9
 
 #: The time of a NITF's image; and what GDAL writes there by default (nitffile.c, NITFCreateEx).
 _NITF_TIME, _GDALS_NITF_TIME = "NITF_IDATIM", "20021216151629"
@@ -346,7 +329,7 @@ def nodata_of(dataset: Any) -> float | None:
 
 
 def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:
-    """Return the kind: from the data type and colours where they decide it, else from a sample of the first band."""
+    """Return the kind: from the data type and colours where they decide it, else from a sample."""
     dtype = numpy_dtype(dtype_names(dataset)[0])
     if dtype.kind == "c":
         return PixelKind.COMPLEX
@@ -356,69 +339,9 @@ def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:
         return PixelKind.MASK
     if palette or dataset.tags(1).get("LAYER_TYPE", "").lower() == "thematic":  # as ERDAS Imagine says it
         return PixelKind.CATEGORICAL
-    if dataset.count >= 3 or {"red", "green", "blue"} & {c.name for c in dataset.colorinterp}:
+    if {"red", "green", "blue"} & {c.name for c in dataset.colorinterp}:
         return PixelKind.IMAGERY
-    sample = list(_sample(dataset))
-    if dataset.driver == "GTiff" and all((part == (dataset.nodata or 0)).all() for part in sample):
-        sample = list(_stored_sample(dataset)) or sample
-    return _kind_of_sample(sample, dtype)
-
-
-def _kind_of_sample(parts: list[NDArray[Any]], dtype: np.dtype[Any]) -> PixelKind:
-    values = np.unique(np.concatenate([np.unique(part) for part in parts])) if parts else np.empty(0, dtype)
-    if dtype == np.uint8 and set(values.tolist()) in ({0, 1}, {0, 255}):
-        return PixelKind.MASK
-    if len(values) <= _MAX_CLASSES and not (len(values) > _FEW_CLASSES and _smooth(parts, values)):
-        return PixelKind.CATEGORICAL
-    return PixelKind.IMAGERY if dtype == np.uint8 else PixelKind.CONTINUOUS
-
-
-def _smooth(parts: list[NDArray[Any]], values: NDArray[Any]) -> bool:
-    """Whether neighbours that differ, differ by one step of the sorted values: a field does, classes do not."""
-    steps = np.concatenate([np.abs(np.diff(np.searchsorted(values, part), axis=1)).ravel() for part in parts])
-    steps = steps[steps > 0]
-    return len(steps) > 0 and float((steps == 1).mean()) >= _SMOOTH
-
-
-def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
-    """Yield windows of the first band, spread over the grid, each at the corner of a block."""
-    across, down = _grid_of_blocks(dataset)
-    side = round(_SAMPLE_BLOCKS**0.5)
-    places = {
-        ((i * 2 + 1) * across // (2 * side), (j * 2 + 1) * down // (2 * side)) for i in range(side) for j in range(side)
-    }
-    for column, row in sorted(places):
-        yield _corner(dataset, column, row)
-
-
-def _stored_sample(dataset: Any) -> Iterator[NDArray[Any]]:
-    """Yield windows at corners of blocks that a sparse TIFF has, of which there may be one in thousands."""
-    across, down = _grid_of_blocks(dataset)
-    count = across * down
-    step = next(step for step in range(int(count * _GOLDEN) | 1, 3 * count + 3) if math.gcd(step, count) == 1)
-    found = 0
-    for number in range(min(count, _MOST_LOOKED_FOR)):  # each once, spread over the grid
-        row, column = divmod(number * step % count, across)
-        if dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", 1) is not None:
-            yield _corner(dataset, column, row)
-            found += 1
-        if found == _SAMPLE_BLOCKS:
-            return
-
-
-def _grid_of_blocks(dataset: Any) -> tuple[int, int]:
-    """How many blocks there are across and down."""
-    rows, columns = dataset.block_shapes[0]
-    return -(-dataset.width // columns), -(-dataset.height // rows)
-
-
-def _corner(dataset: Any, column: int, row: int) -> NDArray[Any]:
-    from rasterio.windows import Window
-
-    rows, columns = dataset.block_shapes[0]
-    left, top = column * columns, row * rows
-    width, height = min(_SAMPLE_SIDE, dataset.width - left), min(_SAMPLE_SIDE, dataset.height - top)
-    return np.asarray(dataset.read(1, window=Window(left, top, width, height)))
+    return kind_by_sample(dataset, dtype)
 
 
 def _captured(dataset: Any) -> Taken | None:

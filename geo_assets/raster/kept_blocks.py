@@ -28,7 +28,7 @@ from geo_assets.raster.comparison import Loss, pixel_differences
 from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import OverviewLoss
 from geo_assets.raster.pixels import TILE, alpha_band
-from geo_assets.raster.profiles import Profile, choose_profile
+from geo_assets.raster.profiles import OF_CODES, Profile, choose_profile
 
 #: Formats that compress pictures with loss, and the codes for it in a TIFF: JPEG (old and new) and WebP.
 _LOSSY_DRIVERS, _LOSSY_CODES = frozenset({"JPEG", "WEBP"}), frozenset({6, tiff.JPEG, tiff.CODES["WEBP"]})
@@ -69,8 +69,10 @@ def lossy(info: RasterInfo, layout: tiff.Layout | None) -> bool:
     return info.driver in _LOSSY_DRIVERS or code in _LOSSY_CODES
 
 
-def unsuited(info: RasterInfo, layout: tiff.Layout | None) -> str | None:
-    """Say why the blocks of a source that is `lossy` cannot be those of a COG; None if they can be."""
+def unsuited(info: RasterInfo, layout: tiff.Layout | None, resampling: str | None = None) -> str | None:
+    """Say why the blocks of a source that is `lossy` cannot be those of a COG, with the `resampling` that is asked for;
+    None if they can be.
+    """
     if layout is None or info.driver != "GTiff":
         return f"only a TIFF has such blocks, which a {gdal.FORMATS.get(info.driver, info.driver)} file has not"
     main, masks = layout.directories[0], _masks(layout)
@@ -91,6 +93,7 @@ def unsuited(info: RasterInfo, layout: tiff.Layout | None) -> str | None:
         "its numbers are codes, of which averages have no meaning": (
             choose_profile(info).overview_resampling != "AVERAGE"
         ),
+        f"its overviews are averages, where {resampling} was asked for": resampling in OF_CODES,
         "its mask is not stored in the same tiles": not all(_same_tiles(main, mask) for mask in masks),
         "its mask is in a file beside it": any(p.suffix.lower() == ".msk" for p in info.path.parent.iterdir()),
         "its first image is not the one that is shown": (

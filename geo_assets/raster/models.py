@@ -82,7 +82,12 @@ class ConvertRequest(Model):
     resolution: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs"
     )
-    resampling: str | None = Field(None, description="one of `ResamplingName`; by the kind of pixels where not given")
+    resampling: str | None = Field(
+        None,
+        description=(
+            "one of `ResamplingName`; nearest and mode make overviews, too; by the kind of pixels where not given"
+        ),
+    )
     web_tiles: bool = Field(
         False,
         description="on the grid of web map tiles, EPSG:3857, at the zoom level nearest to the source's resolution",

@@ -84,6 +84,9 @@ else:
     #: One of `PROFILES`, for pydantic.
     ProfileName = Literal[tuple(PROFILES)]
 
+#: The methods of resampling that invent no value. Who asks for one of them means it for overviews, too.
+OF_CODES = ("nearest", "mode")
+
 #: Any other method invents values: classes that do not exist, half a mask, a phase that cancels out.
 _OVERVIEW_RESAMPLING: dict[PixelKind, str] = {
     PixelKind.IMAGERY: "AVERAGE",
@@ -97,11 +100,11 @@ _OVERVIEW_RESAMPLING: dict[PixelKind, str] = {
 _UNPREDICTABLE = frozenset({PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COMPLEX})
 
 
-def choose_profile(info: RasterInfo, name: str | None = None) -> Profile:
+def choose_profile(info: RasterInfo, name: str | None = None, resampling: str | None = None) -> Profile:
     """Return the profile with this name (default: `DEFAULT`), adapted to the pixels that `info` describes.
 
     Where a lossy profile does not suit them, the default one is taken: a submission of mixed files names one profile
-    for all.
+    for all. The `resampling` that is asked for makes overviews too, where it is one `OF_CODES`.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, there is no profile of this name.
@@ -112,7 +115,10 @@ def choose_profile(info: RasterInfo, name: str | None = None) -> Profile:
     if not _suits(profile, info):
         profile = PROFILES[DEFAULT]
     return replace(
-        profile, predictor=_predictor(info), overview_resampling=_overview_resampling(info), sparse=_sparse(info)
+        profile,
+        predictor=_predictor(info),
+        overview_resampling=_overview_resampling(info, resampling),
+        sparse=_sparse(info),
     )
 
 
@@ -141,7 +147,7 @@ def _predictor(info: RasterInfo) -> str:
     return "FLOATING_POINT" if dtype.itemsize in {4, 8} else "NO"  # not for half floats
 
 
-def _overview_resampling(info: RasterInfo) -> str:
+def _overview_resampling(info: RasterInfo, asked: str | None) -> str:
     from geo_assets.raster.gdal import numpy_dtype
 
     dtype = numpy_dtype(info.dtype)
@@ -149,6 +155,8 @@ def _overview_resampling(info: RasterInfo) -> str:
         dtype.kind in "iu" and dtype.itemsize == 8
     ):  # GDAL averages by way of doubles, which have 53 bits
         return "NEAREST"
+    if asked in OF_CODES and info.kind is not PixelKind.COMPLEX:
+        return asked.upper()
     return _OVERVIEW_RESAMPLING[info.kind]
 
 

@@ -32,6 +32,7 @@ from geo_assets.raster.georeference import dataset_crs, georeferencing, heights
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, ResamplingName
 from geo_assets.raster.pixels import alpha_band, has_own_mask, is_nodata, pieces
+from geo_assets.raster.profiles import OF_CODES
 from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
 
 #: Kinds that are never interpolated: an interpolated class is one that does not exist.
@@ -45,7 +46,6 @@ _RESAMPLING: dict[PixelKind, Resampling] = {
 
 #: The methods that may be requested; for codes only those that do not make new ones.
 RESAMPLING: tuple[str, ...] = get_args(ResamplingName)
-_OF_CODES = ("nearest", "mode")
 
 #: Web map tiles (OGC WebMercatorQuad): metres from the origin to the edge of the world, and pixels of a tile.
 WEB_CRS = "EPSG:3857"
@@ -213,7 +213,7 @@ def _resampling(info: RasterInfo, name: str | None) -> Resampling:
         raise GeoAssetsError(
             "INVALID_PARAMETERS", f"there is no resampling {name[:40]!r}; there are {', '.join(RESAMPLING)}"
         )
-    if info.kind in {PixelKind.CATEGORICAL, PixelKind.MASK} and name not in _OF_CODES:
+    if info.kind in {PixelKind.CATEGORICAL, PixelKind.MASK} and name not in OF_CODES:
         return _RESAMPLING[info.kind]
     return Resampling[name]
 

@@ -255,3 +255,92 @@ def test_what_a_sparse_raster_holds_is_told_by_the_blocks_that_are_there(tmp_pat
 
 def test_a_raster_without_any_value_is_of_classes_which_invents_none(tmp_path):
     assert made(sparse(tmp_path / "in.tif", np.zeros((256, 256), np.uint8))).kind == "categorical"
+
+
+CODES = np.array([10, 50, 200])
+
+
+def codes(count: int = 1) -> np.ndarray:
+    """Areas of some pixels a side, so that neighbours are of one class, and classes meet."""
+    return np.kron(np.random.default_rng(0).choice(CODES, (count, 40, 50)), np.ones((1, 21, 19), int))
+
+
+def holding_codes(bands: tuple[int, ...], count: int, dtype: str, nodata: int) -> np.ndarray:
+    """Bands from 1 of codes among such of a measured field, all of them with a hole."""
+    pixels = (field(count, 840, 950) * 9000 + 100).astype(dtype)
+    for band in bands:
+        pixels[band - 1] = codes()[0]
+    pixels[:, 300:600, 200:500] = nodata
+    return pixels
+
+
+@pytest.mark.parametrize("request_", [{}, {"target_crs": "EPSG:3857"}], ids=["plain", "reprojected"])
+@pytest.mark.parametrize(
+    ("bands", "count", "dtype"),
+    [((1, 2, 3), 3, "int16"), ((1, 2, 3, 4), 4, "uint16"), ((6,), 6, "uint16"), ((1,), 4, "int32"), ((2,), 2, "int16")],
+    ids=str,
+)
+def test_no_band_of_codes_has_one_that_is_not_there(tmp_path, bands, count, dtype, request_):
+    source = write(tmp_path / "in.tif", holding_codes(bands, count, dtype, 0), nodata=0)
+    assert made(source, **request_).kind == "categorical"
+    for which in ({}, {"overview_level": 0}):
+        with rasterio.open(tmp_path / "out.tif", **which) as dataset:
+            assert set(np.unique(dataset.read(bands))) == {0, *CODES}
+
+
+def empty_but_for_a_corner() -> np.ndarray:
+    pixels = np.zeros((4, 1500, 1500), "uint16")
+    pixels[:, 250:256, 250:256] = (field(4, 6, 6) * 9000 + 100).astype("uint16")
+    return pixels
+
+
+def with_a_band_of_opacity() -> np.ndarray:
+    pixels = holding_codes((), 5, "uint16", 0)
+    pixels[4] = np.where(pixels[0] == 0, 0, 65535)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("pixels", "profile"),
+    [
+        (holding_codes((), 4, "uint16", 0), {"nodata": 0}),
+        (holding_codes((), 4, "uint16", 0), {"interleave": "band"}),
+        (with_a_band_of_opacity(), {}),
+        (empty_but_for_a_corner(), {"nodata": 0}),
+        (empty_but_for_a_corner(), {"tiled": True}),
+        (np.zeros((3, 600, 600), "uint16"), {}),
+        (codes(3).astype("uint8"), {"photometric": "RGB"}),
+    ],
+    ids=["field", "band by band", "opacity", "nodata", "zeros", "nothing", "said to be colours"],
+)
+def test_a_picture_of_many_bands_is_one_also_where_it_holds_little(tmp_path, pixels, profile):
+    assert made(write(tmp_path / "in.tif", pixels, **profile)).kind == "imagery"
+
+
+def test_masks_in_several_bands_are_masks(tmp_path):
+    pixels = (codes(5) > 20).astype("uint8")
+    assert made(write(tmp_path / "in.tif", pixels)).kind == "mask"
+
+
+def flags() -> np.ndarray:
+    """More combinations of bits than there are classes in any classification."""
+    return np.kron(np.random.default_rng(0).integers(0, 1024, (1, 40, 50)), np.ones((1, 21, 19), int)) * 64
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "mode"])
+@pytest.mark.parametrize("profile", ["web", "archive", None])
+@pytest.mark.parametrize("request_", [{}, {"target_crs": "EPSG:3857"}], ids=["plain", "reprojected"])
+def test_who_asks_for_pixels_that_are_there_has_them_in_overviews_too(tmp_path, resampling, profile, request_):
+    source = write(tmp_path / "in.tif", flags().astype("uint16"), nodata=1)
+    made(source, resampling=resampling, profile=profile, **request_)
+    with rasterio.open(tmp_path / "out.tif", overview_level=0) as half:
+        assert set(np.unique(half.read())) - {1} <= set(np.unique(flags()))
+
+
+def test_a_cog_with_averages_is_made_anew_where_pixels_that_are_there_are_asked_for(tmp_path):
+    made(write(tmp_path / "in.tif", flags().astype("uint16")))
+    good = (tmp_path / "out.tif").rename(tmp_path / "good.tif")
+    assert made(good, resampling="bilinear").passed_through
+    assert not made(good, resampling="nearest").passed_through
+    with rasterio.open(tmp_path / "out.tif", overview_level=0) as half:
+        assert set(np.unique(half.read())) <= set(np.unique(flags()))
