@@ -147,7 +147,7 @@ def _shows_the_same(source: Any, cog: Any) -> bool:
     """Whether a palette shows the greys of a source that has no palette: GDAL has one for a TIFF of one bit, and for a
     TIFF in which zero is white.
     """
-    if source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+    if gdal.zero_is_white(source):
         return _colours(source, 1) == _colours(cog, 1)
     one_bit = source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1"
     white = {value: colour for value, colour in _WHITE.items() if value != source.nodata}
@@ -159,7 +159,7 @@ def lost_metadata(source: Any, cog: Any) -> list[str]:
     its table of colours has gaps: a note, not a fault.
     """
     notes = []
-    if gdal.has_colours_in_vain(source):
+    if gdal.has_colours_in_vain(source) and not gdal.zero_is_white(source):  # which is told already
         notes.append(f"a TIFF cannot hold a table of colours for {source.dtypes[0]}; left out")
     elif source.colorinterp[0].name == "palette" and _filled_gaps(source, cog):
         notes.append(

@@ -205,7 +205,14 @@ _INDEXES = frozenset({"uint8", "uint16"})
 
 def has_colours_in_vain(dataset: Any) -> bool:
     """Whether an open dataset has a table of colours that a TIFF cannot have, for its type of pixels."""
+    if zero_is_white(dataset):
+        return dataset.count > 1 or dataset.dtypes[0] not in _INDEXES
     return dataset.colorinterp[0] is ColorInterp.palette and dataset.dtypes[0] not in _INDEXES
+
+
+def zero_is_white(dataset: Any) -> bool:
+    """Whether an open dataset is a TIFF in which zero is white, which only GDAL's table of colours for it tells."""
+    return bool(dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES")
 
 
 def colour_table(dataset: Any, band: int) -> dict[int, tuple[int, int, int, int]]:

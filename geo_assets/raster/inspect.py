@@ -183,6 +183,8 @@ def _remarks(dataset: Any) -> Iterator[str]:
         )
     if any(dataset.tags(band, ns="IMAGE_STRUCTURE").get("ALPHA") == "PREMULTIPLIED" for band in dataset.indexes):
         yield "its colours are multiplied by its alpha, of which the COG says nothing"
+    if gdal.zero_is_white(dataset) and gdal.has_colours_in_vain(dataset):
+        yield "its zero is white, of which a COG of such pixels says nothing"
 
 
 def refuse_foreign_files(dataset: Any, path: Path) -> None:

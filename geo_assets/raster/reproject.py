@@ -361,7 +361,8 @@ def _copy_metadata(dataset: Any, out: Any) -> None:
     out.update_tags(**_kept(dataset.tags()))
     for band in dataset.indexes:
         out.update_tags(band, **_kept(dataset.tags(band)))
-        if dataset.colorinterp[band - 1] is ColorInterp.palette and not gdal.has_colours_in_vain(dataset):
+        coloured = dataset.colorinterp[band - 1] is ColorInterp.palette or gdal.zero_is_white(dataset)
+        if coloured and not gdal.has_colours_in_vain(dataset):
             out.write_colormap(band, dataset.colormap(band))
 
 

@@ -315,3 +315,52 @@ def test_a_world_that_a_polar_projection_cannot_hold_is_refused(tmp_path):
     with pytest.raises(GeoAssetsError) as error:
         made(grid_of(tmp_path / "in.tif", "EPSG:4326", (-180, 90), (0.9, 0.6)), target_crs="EPSG:3031")
     assert (error.value.code, "gdalwarp -te" in error.value.remedy) == ("RESOLUTION_LOST", True)
+
+
+def seen(path, row: int, column: int) -> int:
+    """How bright a pixel is shown, 0 to 255."""
+    with rasterio.open(path) as dataset:
+        value = int(dataset.read(1)[row, column])
+        try:
+            return dataset.colormap(1)[value][0]
+        except ValueError:  # no table: zero is black
+            return min(value, 255)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "brightest", "options"),
+    [
+        ("uint8", 255, {}),
+        ("uint8", 15, {"nbits": 4}),
+        ("uint8", 1, {"nbits": 1, "compress": "ccittfax4"}),
+        ("uint16", 65535, {}),
+        ("uint8", 255, {"nodata": 7}),
+        ("uint8", 255, {"mask": True, "nodata": 7}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("request_", [{}, {"target_crs": "EPSG:32619"}, {"web_tiles": True}], ids=str)
+def test_a_picture_whose_zero_is_white_is_no_negative(tmp_path, dtype, brightest, options, request_):
+    pixels = np.zeros((1, 600, 700), dtype)
+    pixels[:, :, 350:] = brightest
+    mask, profile = options.get("mask"), {key: value for key, value in options.items() if key != "mask"}
+    source = write(tmp_path / "in.tif", pixels, photometric="MINISWHITE", **profile)
+    if mask:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"), rasterio.open(source, "r+") as dataset:
+            dataset.write_mask(np.arange(600)[:, None] < np.full((1, 700), 500))
+    report = made(source, **request_)
+    middle, left, right = report.height // 2, report.width // 4, 3 * report.width // 4
+    assert seen(tmp_path / "out.tif", middle, left) == 255
+    assert seen(tmp_path / "out.tif", middle, right) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype"), [(1, "int8"), (1, "int16"), (1, "float32"), (1, "uint32"), (2, "uint8"), (3, "uint8")]
+)
+@pytest.mark.parametrize("domains", [{}, {"A": "1"}], ids=["our writer", "GDAL's"])
+@pytest.mark.parametrize("request_", [{}, {"target_crs": "EPSG:32619"}], ids=str)
+def test_a_zero_that_is_white_where_a_cog_cannot_say_so_is_told(tmp_path, count, dtype, request_, domains):
+    source = write(tmp_path / "in.tif", (field(count) * 100).astype(dtype), photometric="MINISWHITE")
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(ns="SURVEY", **domains)
+    assert [w for w in made(source, **request_).warnings if "zero is white" in w]
