@@ -43,6 +43,7 @@ _TITLES = {
     400: "Bad Request",
     503: "Service Unavailable",
     404: "Not Found",
+    410: "Gone",
     405: "Method Not Allowed",
     416: "Range Not Satisfiable",
 }
@@ -150,19 +151,19 @@ def _told(held: list[Message]) -> Response:
         for name, value in held[0]["headers"]
         if name.lower() in {b"allow", b"retry-after", b"www-authenticate"}
     }
-    body = b"".join(message.get("body", b"") for message in held[1:])
-    return problem(status, _text(body), headers=kept)
-
-
-def _text(body: bytes) -> str:
     try:
-        content: Any = json.loads(body)
+        content: Any = json.loads(b"".join(message.get("body", b"") for message in held[1:]))
     except ValueError:
-        return "the request could not be answered"
+        return problem(status, "the request could not be answered", headers=kept)
+    remedy = content.get("remedy") if isinstance(content, dict) else None
+    return problem(status, _text(content), remedy=remedy or "", headers=kept)
+
+
+def _text(content: Any) -> str:
     told = content.get("detail") or content.get("description") or content if isinstance(content, dict) else content
     if isinstance(told, list):  # of a request that a schema refuses
         told = "; ".join(
-            f"{'.'.join(str(part) for part in fault.get('loc', ()))}: {fault.get('msg', '')}"
+            f"{'.'.join(str(part) for part in fault.get('loc', ()))}: {str(fault.get('msg', '')).removeprefix('Value error, ')}"
             for fault in told
             if isinstance(fault, dict)
         )

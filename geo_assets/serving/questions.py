@@ -8,13 +8,14 @@ filters (`filters.py`), which table has which columns (`features.py`).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from geo_assets.serving.answers import problem
@@ -119,12 +120,21 @@ def structure(longest: int) -> Parameter:
 
     def read(given: str) -> str | None:
         try:
-            fits = len(given) <= longest and not is_deeper(json.loads(given), DEEPEST_JSON)
-        except (ValueError, RecursionError):
+            content = orjson.loads(given)  # which takes no NaN, no 1e400 and no half of a character
+        except orjson.JSONDecodeError:
             return None
+        fits = len(given) <= longest and not is_deeper(content, DEEPEST_JSON) and not has_nul(content)
         return given if fits else None
 
     return Parameter(read, f"JSON of at most {longest} characters and {DEEPEST_JSON} levels")
+
+
+def has_nul(content: Any) -> bool:
+    """Whether a text in JSON has the character that PostgreSQL does not keep."""
+    if isinstance(content, str):
+        return "\0" in content
+    parts = [*content.keys(), *content.values()] if isinstance(content, dict) else content
+    return isinstance(content, dict | list) and any(has_nul(part) for part in parts)
 
 
 YES_OR_NO = Parameter(

@@ -5,23 +5,27 @@ Here: the application, and what is changed in its answers. Not here: what is pub
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
 import attr
 import orjson
-from fastapi import FastAPI, Request
+from cql2 import Expr
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
-from stac_fastapi.api.errors import add_exception_handlers
+from pydantic import ValidationError
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
 from stac_fastapi.pgstac.core import CoreCrudClient
 from stac_fastapi.pgstac.db import get_connection
 from stac_fastapi.pgstac.models.extensions import Extensions
+from stac_fastapi.types.errors import InvalidQueryParameter
 
 from geo_assets import __version__
+from geo_assets.errors import in_words
+from geo_assets.serving.answers import problem
 from geo_assets.serving.boxes import halves
 from geo_assets.serving.links import for_clients
 from geo_assets.serving.origin import origin_of
@@ -31,6 +35,8 @@ from geo_assets.serving.searches import Searches
 from geo_assets.settings import Settings
 
 _TITLE = "geo_assets"
+_REMEDY = "see the API's description: api; a collection's queryables say of which types its properties are"
+_NO_WORDS = 'q is words, with AND, OR, + or - between them, or "several in quotes"'
 _DESCRIPTION = "What was published: COGs and tables as STAC items."
 
 
@@ -41,7 +47,20 @@ class _Searches(CoreCrudClient):  # type: ignore[misc]
     async def _search_base(self, search_request: Any, request: Request) -> Any:
         if search_request.bbox and (both := halves(search_request.bbox)):
             search_request.bbox, search_request.intersects = None, both
-        return await super()._search_base(search_request, request=request)
+        if search_request.filter_expr:
+            _check_form(search_request.filter_expr)
+        try:
+            return await super()._search_base(search_request, request=request)
+        except InvalidQueryParameter as error:  # which takes every wrong time for that of the parameter
+            raise error.__cause__ or error from None
+
+    async def get_search(self, *args: Any, **kwargs: Any) -> Any:
+        with _told_in_words():
+            return await super().get_search(*args, **kwargs)
+
+    async def item_collection(self, *args: Any, **kwargs: Any) -> Any:
+        with _told_in_words():
+            return await super().item_collection(*args, **kwargs)
 
     def _clean_search_args(self, *args: Any, **kwargs: Any) -> Any:
         cleaned = super()._clean_search_args(*args, **kwargs)
@@ -49,6 +68,43 @@ class _Searches(CoreCrudClient):  # type: ignore[misc]
             del cleaned["bbox"]
             cleaned["intersects"] = both.model_dump(exclude_none=True)
         return cleaned
+
+
+def _check_form(tree: Any) -> None:
+    """Refuse a filter with a wrong number of arguments, which the library looks at in addresses alone."""
+    try:
+        Expr(tree).validate()
+    except Exception as error:  # the parser has no other
+        raise HTTPException(400, f"the filter is no CQL2: {error}"[:300]) from error
+
+
+@contextmanager
+def _told_in_words() -> Iterator[None]:
+    """Tells what does not suit a search by itself, without the words of what found it."""
+    try:
+        yield
+    except HTTPException as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'])} {in_words(fault).removeprefix('Value error, ')}".strip()
+            for fault in error.__cause__.errors()[:5]
+        ]
+        raise HTTPException(400, "; ".join(faults)) from error
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    """What pgstac and PostgreSQL say of a value that a client gave, without what they say to their own."""
+    told = str(error.args[0])
+    if told.startswith("Could not find item using token"):
+        remedy = (
+            "begin the search anew; where items are withdrawn all the time, page by sortby=id and"
+            " filter=id>'the last one'"
+        )
+        return problem(410, "the item after which this page begins was withdrawn", remedy=remedy)
+    if isinstance(error, asyncpg.RaiseError):
+        return problem(400, told)
+    return problem(400, f"a value does not suit what it is compared with: {told}", remedy=_REMEDY)
 
 
 def stac_app(settings: Settings, published: Published) -> FastAPI:
@@ -73,7 +129,12 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
             return for_clients(found, published, origin_of(request.scope))
 
         async def all_collections(self, request: Request, **kwargs: Any) -> Any:
-            found = await super().all_collections(request, **kwargs)
+            try:
+                found = await super().all_collections(request, **kwargs)
+            except asyncpg.PostgresSyntaxError as error:
+                if not kwargs.get("q"):
+                    raise
+                raise HTTPException(400, _NO_WORDS) from error
             origin = origin_of(request.scope)
             if isinstance(found, Response):  # so, if fields were chosen
                 content = orjson.loads(found.body)
@@ -106,6 +167,6 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
     api.app.user_middleware.clear()
     app: FastAPI = api.app
     app.add_middleware(Searches)
-    # what pgstac and PostgreSQL say of a value that a client gave
-    add_exception_handlers(app, {asyncpg.RaiseError: 400, asyncpg.DataError: 400})
+    for kind in (asyncpg.RaiseError, asyncpg.DataError):
+        app.add_exception_handler(kind, _refused)
     return app

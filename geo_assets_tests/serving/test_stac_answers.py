@@ -1,9 +1,13 @@
-"""What the STAC API finds, and that no answer of it tells where this machine has its files."""
+"""What the STAC API finds, what it refuses, and that no answer of it tells where this machine has its files."""
 
+import re
+
+import psycopg
 import pytest
 
 pytest.importorskip("tipg")
 
+from geo_assets.serving.searches import _PARAMETERS
 from geo_assets.stac.pgstac import load_items
 from geo_assets_tests.serving.ingested import COLLECTION
 from geo_assets_tests.serving.test_doors import at
@@ -41,6 +45,30 @@ def test_a_box_across_180_degrees_finds_what_lies_in_it(client, ocean, bbox):
     numbers = [float(x) for x in bbox.split(",")]
     assert ids(client.post("/stac/search", json={"collections": [ocean], "bbox": numbers})) == expected
     assert ids(client.get("/stac/search", params={"collections": ocean, "bbox": "4,-20,7,-10"})) == {"far"}
+
+
+@pytest.mark.parametrize("bbox", ["4,-20,0,7,-10,9", "4,-20,-1000,7,-10,1000", "4,-20,5,7,-10,5"])
+def test_the_heights_of_a_box_are_left_out_as_items_have_none(client, ocean, bbox):
+    assert ids(client.get("/stac/search", params={"collections": ocean, "bbox": bbox})) == {"far"}
+    assert ids(client.get(f"/stac/collections/{ocean}/items", params={"bbox": bbox})) == {"far"}
+    numbers = [float(x) for x in bbox.split(",")]
+    assert ids(client.post("/stac/search", json={"collections": [ocean], "bbox": numbers})) == {"far"}
+    found = client.get("/stac/collections", params={"bbox": bbox})
+    assert found.status_code == 200, found.text
+    assert ocean in {collection["id"] for collection in found.json()["collections"]}
+
+
+@pytest.mark.parametrize("bbox", ["1,1,0,0", "1,1,9,0,0,9", "1,2,3", "170,-90,190,90", "0,-91,1,1", "0,0,1,nan"])
+def test_a_box_that_is_none_is_refused_in_one_sentence_however_it_is_asked(client, bbox):
+    sides = [float(x) if x != "nan" else None for x in bbox.split(",")]
+    for answer in (
+        client.get("/stac/search", params={"bbox": bbox}),
+        client.get("/stac/collections", params={"bbox": bbox}),
+        client.get(f"/stac/collections/{COLLECTION}/items", params={"bbox": bbox}),
+        client.post("/stac/search", json={"bbox": sides}),
+    ):
+        assert answer.status_code == 400, answer.text
+        assert "west,south,east,north" in answer.json()["detail"]
 
 
 def test_a_box_across_180_degrees_is_read_page_by_page(client, ocean):
@@ -86,3 +114,103 @@ def test_whichever_fields_are_asked_for_no_answer_names_a_file_of_this_machine(c
     found = client.get("/stac/collections", params=wanted).json()["collections"]
     (served,) = [c for c in found if c["id"] == COLLECTION]
     assert served["assets"]["geoparquet-items"]["href"].startswith("http://127.0.0.1:8080/files/")
+
+
+def test_each_route_takes_what_its_description_has_and_nothing_else(client):
+    described = client.get("/stac/api").json()["paths"]
+    for path, operations in described.items():
+        asked = "/stac" + re.sub(r"\{[^}]*\}", COLLECTION, path)
+        taken = {p["name"] for p in operations.get("get", {}).get("parameters", ()) if p["in"] == "query"}
+        for name in _PARAMETERS.keys() | taken if "get" in operations else ():
+            refused = "there is no parameter" in client.get(asked, params={name: "1"}).text
+            assert refused == (name not in taken), (path, name)
+    keys = client.get("/stac/api").json()["components"]["schemas"]["SearchPostRequest"]["properties"]
+    for name in (*keys, "colections", "q", "offset"):
+        refused = "there is no parameter" in client.post("/stac/search", json={name: 1}).text
+        assert refused == (name not in keys), name
+    assert client.post("/stac/search?limit=1", json={}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"limit":1e400}',
+        '{"limit":1e5}',
+        '{"limit":true}',
+        '{"bbox":[-Infinity,-90,180,90]}',
+        '{"bbox":[NaN,0,1,1]}',
+        '{"ids":["\\ud800"]}',
+        '{"ids":["\\u0000"]}',
+        '{"query":{"gsd":{"eq":NaN}}}',
+        '{"filter":{"op":"=","args":[]}}',
+        '{"filter":{"op":"=","args":[{"property":"datetime"},"x"]}}',
+        '{"intersects":{"type":"Point"}}',
+        '{"datetime":".."}',
+        '{"token":"next:x"}',
+        "",
+    ],
+)
+def test_a_search_that_is_none_is_refused_in_a_sentence_of_its_own(client, body):
+    is_plain(client.post("/stac/search", content=body, headers={"Content-Type": "application/json"}))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"query": '{"gsd":{"eq":NaN}}'},
+        {"query": '{"gsd":{"eq":"\\ud800"}}'},
+        {"query": '{"gsd":{"eq":"\\u0000"}}'},
+        {"query": '{"gsd":{"nope":1}}'},
+        {"filter": "datetime='x'"},
+        {"intersects": '{"type":"Point"}'},
+        {"intersects": '{"type":"Polygon","coordinates":[[[0,0],[1,1]]]}'},
+        {"bbox": "0,0,1,1", "intersects": '{"type":"Point","coordinates":[0,0]}'},
+        {"datetime": ".."},
+        {"sortby": "+"},
+        {"fields": ","},
+    ],
+)
+def test_a_search_in_the_address_that_is_none_is_refused_in_a_sentence_of_its_own(client, asked):
+    is_plain(client.get("/stac/search", params=asked))
+
+
+@pytest.mark.parametrize("words", ["(", "a b &", "a'b & | !", "@QUOTE@"])
+def test_words_for_which_nothing_can_be_looked_up_are_refused(client, words):
+    is_plain(client.get("/stac/collections", params={"q": words}))
+
+
+def is_plain(answer):
+    assert answer.status_code == 400, answer.text
+    told = answer.json()["detail"]
+    for words in ("pydantic", "validation error", "format()", "DETAIL", "HINT", "Value error", "None"):
+        assert words not in told
+    assert 10 < len(told) < 300
+
+
+def test_a_search_of_json_without_a_content_type_is_answered(client):
+    assert client.request("POST", "/stac/search", content=b"{}").status_code == 200
+
+
+def test_a_search_is_told_all_the_ways_in_which_it_may_be_asked(client):
+    refused = client.put("/stac/search", json={})
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
+def test_a_page_after_an_item_that_was_withdrawn_says_how_to_go_on(client, ingested, ocean):
+    items = [box_item(f"page-{n}", "pages", n, 0, n + 1, 1) for n in range(3)]
+    load_items(ingested.settings, "pages", items, guard=lambda conn: None, record=lambda conn: None)
+    page = client.get("/stac/search?collections=pages&limit=1&sortby=id").json()
+    token = next(link["href"] for link in page["links"] if link["rel"] == "next")
+    with psycopg.connect(ingested.settings.dsn("migrator"), autocommit=True) as db:
+        db.execute("delete from pgstac.items where collection = 'pages' and id = 'page-0'")
+    gone = client.get(token)
+    assert gone.status_code == 410
+    assert "withdrawn" in gone.json()["detail"]
+    assert "sortby=id" in gone.json()["remedy"]
+    # as the remedy says
+    last, found = "page-0", []
+    while last:
+        asked = {"collections": "pages", "sortby": "id", "filter": f"id>'{last}'", "limit": 1}
+        last = next((f["id"] for f in client.get("/stac/search", params=asked).json()["features"]), None)
+        found.append(last)
+    assert found == ["page-1", "page-2", None]
