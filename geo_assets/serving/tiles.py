@@ -170,6 +170,15 @@ def _mosaic_of(catalogue: Catalogue) -> type[PGSTACBackend]:
     return Mosaic
 
 
+class _Mosaics(MosaicTilerFactory):  # type: ignore[misc]
+    """Titiler's, without its lists of what lies in a box: they are the items as they are stored, with the places of
+    their files. The STAC API has them for clients.
+    """
+
+    def assets(self) -> None:
+        """Register no route."""
+
+
 class _Completed:
     """Completes what a client asks for (`drawing.py`), and refuses what would take all memory (`pictures.py`)."""
 
@@ -260,7 +269,7 @@ def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> Non
         catalogue.collection(collection_id)
         return collection_id
 
-    mosaics = MosaicTilerFactory(
+    mosaics = _Mosaics(
         path_dependency=the_collection,
         router_prefix="/collections/{collection_id}",
         backend=_mosaic_of(catalogue),

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("tipg")
 
 from geo_assets.serving.searches import _PARAMETERS
+from geo_assets.stac.item import unknown_time
 from geo_assets.stac.pgstac import load_items
 from geo_assets_tests.serving.ingested import COLLECTION
 from geo_assets_tests.serving.test_doors import at
@@ -214,3 +215,25 @@ def test_a_page_after_an_item_that_was_withdrawn_says_how_to_go_on(client, inges
         last = next((f["id"] for f in client.get("/stac/search", params=asked).json()["features"]), None)
         found.append(last)
     assert found == ["page-1", "page-2", None]
+
+
+def test_an_item_of_unknown_time_is_found_by_searches_that_are_open_to_the_past_alone(client, ingested):
+    item = {**box_item("undated", "undated", 0, 0, 1, 1)}
+    item["properties"] = {**item["properties"], **unknown_time()}
+    load_items(ingested.settings, "undated", [item], guard=lambda conn: None, record=lambda conn: None)
+    for asked, found in (
+        ({"datetime": "../2000-01-01T00:00:00Z"}, {"undated"}),
+        ({"filter": "datetime < TIMESTAMP('2000-01-01T00:00:00Z')"}, {"undated"}),
+        ({"datetime": "2000-01-01T00:00:00Z/.."}, set()),
+        ({"datetime": "1000-01-01T00:00:00Z/2100-01-01T00:00:00Z"}, set()),
+    ):
+        assert ids(client.get("/stac/search", params={"collections": "undated", **asked})) == found
+        if "datetime" in asked:
+            assert ids(client.post("/stac/search", json={"collections": ["undated"], **asked})) == found
+
+
+@pytest.mark.parametrize("place", ["tiles/WebMercatorQuad/0/0/0", "bbox/8,49,10,51", "point/9.01,49.99"])
+def test_no_list_of_what_lies_in_a_mosaic_names_a_file_of_this_machine(client, ingested, place):
+    answer = client.get(f"/tiles/collections/{COLLECTION}/{place}/assets")
+    assert answer.status_code == 404
+    assert "file:/" not in client.get(f"/tiles/collections/{COLLECTION}/{place}").text
