@@ -98,7 +98,7 @@ def _refused(_: Request, error: Exception) -> Response:
     told = str(error.args[0])
     if told.startswith("Could not find item using token"):
         remedy = (
-            "begin the search anew; where items are withdrawn all the time, page by sortby=id and"
+            "begin the search anew; where items are withdrawn all the time, page each collection by sortby=id and"
             " filter=id>'the last one'"
         )
         return problem(410, "the item after which this page begins was withdrawn", remedy=remedy)

@@ -238,8 +238,8 @@ def _span_of(spans: Sequence[tuple[str, str]], by: str | None) -> dict[str, Any]
 
 
 def unknown_time() -> dict[str, Any]:
-    """Return the times of an item of unknown date. STAC and pgstac require a span if datetime is null: this one is not
-    found by a search for a real time.
+    """Return the times of an item of unknown date. STAC and pgstac require a span if datetime is null: this one is
+    found by a search that is open to the past, as it may lie there, and by no other search for a time.
 
     An open span would be found under today, like the time of registration.
     """
