@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from rasterio._err import (
     CPLE_BaseError,
     CPLE_OutOfMemoryError,
@@ -179,6 +180,20 @@ def dtype_names(dataset: Any) -> tuple[str, ...]:
     return tuple(str(dtype) for dtype in dataset.dtypes)
 
 
+def stored_types(dataset: Any) -> tuple[str, ...]:
+    """Return as `dtype_names`, and complex integers of 32 bits as `complex_int32`: rasterio reads them, and calls them,
+    as floats.
+    """
+    names = dtype_names(dataset)
+    if "complex64" not in names:
+        return names
+    with rasterio.MemoryFile(ext=".vrt") as told:
+        rasterio.shutil.copy(dataset, told.name, driver="VRT")
+        types = _DATA_TYPE.findall(told.read())
+    # masks come last
+    return tuple("complex_int32" if kind == b"CInt32" else name for name, kind in zip(names, types, strict=False))
+
+
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """Return the NumPy type in which rasterio reads a band of this type."""
     return np.dtype("complex64" if name == "complex_int16" else name)
@@ -198,6 +213,9 @@ def own_masks(dataset: Any) -> list[bool]:
         for flags in dataset.mask_flag_enums
     ]
 
+
+#: The types of bands in the text of a VRT.
+_DATA_TYPE = re.compile(rb'<VRTRasterBand dataType="(\w+)"')
 
 #: Types of pixels that may be numbers of entries in a TIFF's table of colours.
 _INDEXES = frozenset({"uint8", "uint16"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from geo_assets.raster import gdal
-from geo_assets.raster.gdal import dtype_names
+from geo_assets.raster.gdal import stored_types
 from geo_assets.raster.georeference import dataset_crs, epsg, projjson, wkt2
 from geo_assets.raster.models import CogHeader, HeadersReport, HeadersRequest, nodata_json
 
@@ -30,7 +30,7 @@ def headers(request: HeadersRequest) -> HeadersReport:
 def _header(source: str) -> CogHeader | None:
     try:
         with gdal.open_raster(source) as cog:
-            crs, dtypes = dataset_crs(cog), dtype_names(cog)
+            crs, dtypes = dataset_crs(cog), stored_types(cog)
             code = epsg(crs)
             return CogHeader(
                 width=cog.width,

@@ -19,7 +19,7 @@ from geo_assets import __version__
 from geo_assets.capture import Taken, by_pattern, moment, of_product, taken
 from geo_assets.raster import gdal, kept_blocks
 from geo_assets.raster.footprint import footprint
-from geo_assets.raster.gdal import dtype_names
+from geo_assets.raster.gdal import stored_types
 from geo_assets.raster.georeference import (
     dataset_crs,
     epsg,
@@ -130,7 +130,7 @@ def describe(
         width=cog.width,
         height=cog.height,
         count=cog.count,
-        dtypes=dtype_names(cog),
+        dtypes=stored_types(cog),
         nodata=nodata_json(cog.nodata, info.dtype),
         epsg=epsg(crs),
         crs_wkt2=wkt2(crs),

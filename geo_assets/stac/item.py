@@ -40,6 +40,7 @@ _STAC_TYPES = {
     )
 } | {
     "complex_int16": "cint16",
+    "complex_int32": "cint32",
     "complex64": "cfloat32",
     "complex128": "cfloat64",
 }

@@ -5,6 +5,8 @@ import time
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
@@ -132,3 +134,22 @@ def test_the_code_of_a_crs_is_looked_for_once_for_all_headers_of_it(tmp_path):
     found = headers(HeadersRequest(source=str(many), lengths=(file.stat().st_size,) * 40)).headers
     assert {header.crs_wkt2 for header in found} == {found[0].crs_wkt2}
     assert time.perf_counter() - begun < 20 * search
+
+
+@pytest.mark.parametrize(
+    ("gdals", "stacs"), [("CInt16", "cint16"), ("CInt32", "cint32"), ("CFloat32", "cfloat32"), ("CFloat64", "cfloat64")]
+)
+def test_an_item_has_the_type_of_complex_numbers_that_its_file_has(tmp_path, gdals, stacs):
+    plain = write(tmp_path / "plain.tif", np.arange(4000.0).reshape(2, 40, 50) + 2**24)
+    virtual = tmp_path / "in.vrt"
+    rasterio.shutil.copy(plain, virtual, driver="VRT")
+    virtual.write_text(virtual.read_text().replace('dataType="Float64"', f'dataType="{gdals}"'))
+    rasterio.shutil.copy(virtual, tmp_path / "in.tif", driver="GTiff")
+    file = tmp_path / "out.tif"
+    report = convert(ConvertRequest(source=str(tmp_path / "in.tif"), destination=str(file)))
+    asset = CogAsset(key="data", title=None, href="https://example.org", thumbnail=None, report=report, named=True)
+    item = item_of(asset)
+    assert [band["data_type"] for band in item["assets"]["data"]["bands"]] == [stacs, stacs]
+    assert contradictions(item, "data", read(file)) == []
+    rasterio.shutil.copy(file, tmp_path / "out.vrt", driver="VRT")
+    assert (tmp_path / "out.vrt").read_text().count(f'<VRTRasterBand dataType="{gdals}"') == 2
