@@ -35,6 +35,7 @@ from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, epsg
 from geo_assets.raster.inspect import refuse_foreign_files, refuse_what_does_not_fit
 from geo_assets.raster.models import nodata_json
+from geo_assets.raster.variable_attributes import notes_on, title_of, unit_of
 from geo_assets.raster.variables_models import Variable, VariableBand, VariablesReport, VariablesRequest
 
 #: A reanalysis has some dozens, a satellite granule a hundred; each becomes a file, a COG and an item.
@@ -60,7 +61,10 @@ _NAMING = ("#bounds", "#coordinates", "#grid_mapping", "#climatology")
 #: Attributes of the whole file; Attribute Convention for Data Discovery 1.3.
 _COVERAGE = ("time_coverage_start", "time_coverage_end")
 
-_DATASET_ITEMS = ("standard_name", "long_name", "cell_methods", "comment", "description")
+#: Attributes of a variable of codes: which there are, and the legend (CF Conventions 1.11, 3.5).
+_FLAGS = ("flag_values", "flag_masks", "flag_meanings")
+
+_DATASET_ITEMS = ("standard_name", "long_name", "cell_methods", "comment", "description", *_FLAGS)
 _GRIB_ITEMS = (
     "GRIB_ELEMENT",
     "GRIB_SHORT_NAME",
@@ -350,7 +354,7 @@ def _copied(dataset: Any, part: _Part, destination: Path) -> Variable:
             raise GeoAssetsError("DISK_FULL", f"no room for {part.name}: {gdal.reason(error, destination)}") from error
         raise
     _refuse_a_short_copy(destination)
-    return _described(dataset, part, destination, crs, bands, _title(dataset, part))
+    return _described(dataset, part, destination, crs, bands, title_of(dataset, (part.bands or (1,))[0]))
 
 
 def _is_about(error: BaseException, path: Path) -> bool:
@@ -382,7 +386,7 @@ def _describe(
     places = [index - 1 for index in indexes]
     staged.scales = [dataset.scales[place] for place in places]
     staged.offsets = [dataset.offsets[place] for place in places]
-    staged.units = [_unit(dataset, place + 1) or "" for place in places]
+    staged.units = [unit_of(dataset, place + 1) or "" for place in places]
     own = dataset.tags(indexes[0])
     if not any(band.datetime for band in bands):
         staged.update_tags(**{item: value for item in _COVERAGE if (value := dataset.tags().get(f"NC_GLOBAL#{item}"))})
@@ -391,6 +395,8 @@ def _describe(
         staged.set_band_description(to, band.description)
         tags = dataset.tags(index)
         items = {item: tags[item] for item in _GRIB_ITEMS if item in tags} | band.dimensions
+        if any(item in own for item in _FLAGS):
+            items["LAYER_TYPE"] = "thematic"  # as `inspect.py` reads it
         staged.update_tags(to, **items, **({"DATETIME": band.datetime} if band.datetime else {}))
 
 
@@ -404,7 +410,7 @@ def _described(
         path=str(destination),
         title=title,
         standard_name=tags.get("standard_name"),
-        unit=_unit(dataset, first),
+        unit=unit_of(dataset, first),
         scale=dataset.scales[first - 1],
         offset=dataset.offsets[first - 1],
         nodata=nodata_json(dataset.nodatavals[first - 1], dtype_names(dataset)[0]),
@@ -413,36 +419,8 @@ def _described(
         height=dataset.height,
         epsg=epsg(crs),
         bands=bands,
-        notes=tuple(_notes(dataset, part, bands)),
+        notes=tuple(notes_on(dataset, part.name, first, bands)),
     )
-
-
-def _notes(dataset: Any, part: _Part, bands: tuple[VariableBand, ...]) -> Iterator[str]:
-    attributes = dataset.tags()
-    for limit in ("valid_range", "valid_min", "valid_max"):
-        if stated := attributes.get(f"{part.name}#{limit}"):
-            yield f"its {limit} is {stated.strip('{}')}; values beyond it are kept, and count as valid"
-    if all(band.datetime for band in bands):
-        return
-    if any(" since " in value for key, value in attributes.items() if key.endswith("#units")):
-        yield "its times have no moment in UTC: their calendar or unit is not understood"
-    known = {key.partition("#")[0] for key in attributes}
-    if unread := [name for name in attributes.get(f"{part.name}#coordinates", "").split() if name not in known]:
-        yield (
-            f"coordinates that are a single number are not read: {', '.join(unread)}; where the time is among them, say"
-            " it with datetime"
-        )
-
-
-def _title(dataset: Any, part: _Part) -> str | None:
-    tags: dict[str, str] = dataset.tags((part.bands or (1,))[0])
-    return tags.get("long_name") or tags.get("GRIB_COMMENT") or tags.get("description")
-
-
-def _unit(dataset: Any, band: int) -> str | None:
-    tags = dataset.tags(band)
-    unit = dataset.units[band - 1] or tags.get("units") or tags.get("GRIB_UNIT", "").strip("[]")
-    return unit or None
 
 
 # --- one band

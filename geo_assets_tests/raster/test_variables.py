@@ -156,6 +156,45 @@ def test_values_beyond_the_valid_range_are_kept_and_the_range_is_said(take_apart
     assert "are kept" in note
 
 
+@pytest.mark.parametrize(
+    ("dtype", "attributes", "told"),
+    [
+        ("i2", {"_FillValue": np.int16(-9), "missing_value": np.int16(7)}, "7"),
+        ("i2", {"_FillValue": np.int16(-9), "missing_value": np.array([-9, 7], "i2")}, "7"),
+        ("i2", {"_FillValue": np.int16(-9), "missing_value": np.int16(-9)}, None),
+        ("i2", {"missing_value": np.int16(7)}, None),
+        ("f4", {"_FillValue": np.float32(1e20), "missing_value": np.float32(1e20)}, None),
+        ("f4", {"_FillValue": np.float32(1e20), "missing_value": 1e20}, None),
+        ("f4", {"_FillValue": np.float32(np.nan), "missing_value": np.float32(7)}, "7"),
+        ("f4", {"_FillValue": np.float32(np.nan), "missing_value": np.float32(np.nan)}, None),
+        ("i1", {"_Unsigned": "true", "_FillValue": np.int8(-1), "missing_value": np.int8(-1)}, None),
+    ],
+)
+def test_a_missing_value_beside_another_fill_value_is_kept_and_said(take_apart, dtype, attributes, told):
+    variable = only(take_apart(grid("t", numbers(4, 5, dtype=dtype), attributes)))
+    with rasterio.open(variable.path) as staged:
+        assert staged.read(1).ravel().tolist() == list(range(20))
+    notes = [note for note in variable.notes if "missing_value" in note]
+    assert [note.startswith(f"its missing_value {told} ") for note in notes] == [True] * bool(told)
+
+
+@pytest.mark.parametrize(
+    "flags", [{"flag_values": np.array([10, 30, 61, 110], "i2")}, {"flag_masks": np.array([2, 4, 8], "i2")}]
+)
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_variable_with_flags_is_of_codes_however_many_times_it_has_and_its_legend_is_kept(
+    take_apart, tmp_path, flags, times
+):
+    codes = np.random.default_rng(0).integers(0, 300, (times, 50, 60)).astype("i2")
+    variable = only(take_apart(grid("lc", codes, {**flags, "flag_meanings": "crops trees shrubs"})))
+    report = convert(ConvertRequest(source=variable.path, destination=str(tmp_path / "out.tif")))
+    assert report.kind == "categorical"
+    with rasterio.open(tmp_path / "out.tif") as cog:
+        (values,) = flags.values()
+        told = {item: cog.tags().get(item) for item in (*flags, "flag_meanings")}
+        assert told == {next(iter(flags)): f"{{{','.join(map(str, values))}}}", "flag_meanings": "crops trees shrubs"}
+
+
 def test_a_grid_mapping_gives_the_crs(take_apart):
     mapping = {
         "grid_mapping_name": "transverse_mercator", "latitude_of_projection_origin": 0.0, "longitude_of_central_meridian": -75.0,
