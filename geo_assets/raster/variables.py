@@ -27,7 +27,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal, hdf5, tiff
+from geo_assets.raster import beside, gdal, hdf5, tiff
 from geo_assets.raster.cf_axes import EAST, NORTH, crs_by_units, latitudes_across
 from geo_assets.raster.cf_time import TimeAxis, time_axis
 from geo_assets.raster.drivers import container_driver_of
@@ -35,6 +35,7 @@ from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, epsg
 from geo_assets.raster.inspect import refuse_foreign_files, refuse_what_does_not_fit
 from geo_assets.raster.models import nodata_json
+from geo_assets.raster.onepass import assign_crs
 from geo_assets.raster.variable_attributes import notes_on, title_of, unit_of
 from geo_assets.raster.variables_models import Variable, VariableBand, VariablesReport, VariablesRequest
 
@@ -97,6 +98,7 @@ class _Part:
     opens: Path | str
     driver: str
     bands: tuple[int, ...] | None = None  # None: all
+    like: tuple[int, int] | None = None  # rows and columns of the image that files beside the container place
 
 
 def variables(request: VariablesRequest) -> VariablesReport:
@@ -169,9 +171,9 @@ def _parts(plain: Path, driver: str, name: str) -> tuple[list[_Part], tuple[str,
 
 def _images(plain: Path) -> list[_Part]:
     with gdal.open_raster(plain) as dataset:
-        count = len(dataset.subdatasets)
-    return [_Part(f"image {n}", f"GTIFF_DIR:{n}:{plain}", "GTiff") for n in range(1, count + 1)] or [
-        _Part("image 1", plain, "GTiff")
+        count, first = len(dataset.subdatasets), dataset.shape
+    return [_Part(f"image {n}", f"GTIFF_DIR:{n}:{plain}", "GTiff", like=first) for n in range(1, count + 1)] or [
+        _Part("image 1", plain, "GTiff", like=first)
     ]
 
 
@@ -260,7 +262,7 @@ def _variable(path: Path, plain: Path, part: _Part, destination: Path) -> Variab
         ):
             _refuse(dataset, path, plain, part, placed=placed, uneven=any(_UNEVEN.search(m) for m in log.messages))
             if part.driver in _IMAGES:
-                return _copied_image(dataset, part, destination)
+                return _copied_image(dataset, path, part, destination, placed=placed)
             variable = _copied(dataset, part, destination)
             if damage := log.damage():
                 raise gdal.unreadable(path, part.driver, damage)
@@ -281,11 +283,13 @@ def _refuse_name(path: Path, part: _Part) -> None:
 
 
 def _refuse(dataset: Any, path: Path, plain: Path, part: _Part, *, placed: bool, uneven: bool) -> None:
-    """Refuse a variable whose rows and columns are not evenly spaced on the Earth, or too many."""
+    """Refuse a variable whose rows and columns are not evenly spaced on the Earth, or too many. Whether an image has a
+    place is seen when it is converted, as of any image.
+    """
     what = f"{part.name} of {path.name}"
     if part.driver in _IMAGES:
         refuse_foreign_files(dataset, plain)
-        placed = placed or bool(dataset.gcps[0] or dataset.rpcs)
+        placed = True
     elif dataset.transform.is_identity:
         placed = False
     if dataset.count == 0:
@@ -315,16 +319,27 @@ def _without_a_grid(dataset: Any) -> str:
     return "its last two dimensions have no evenly spaced coordinates, south to north and west to east"
 
 
-def _copied_image(dataset: Any, part: _Part, destination: Path) -> Variable:
-    """Copy an image with everything that a TIFF can hold: masks, palettes, control points, metadata."""
+def _copied_image(dataset: Any, path: Path, part: _Part, destination: Path, *, placed: bool) -> Variable:
+    """Copy an image with everything that a TIFF can hold: masks, palettes, control points, metadata; with the place
+    that files beside the container give it, where it has none.
+    """
     options = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
     rasterio.shutil.copy(dataset, destination, driver="GTiff", **options)
+    crs, told = dataset_crs(dataset), None
+    if crs is None:
+        crs, told = beside.crs_beside(path)
+        if crs:
+            assign_crs(destination, crs)
+    placed = placed or bool(dataset.gcps[0] or dataset.rpcs)
+    if not placed and dataset.shape == part.like and (world := beside.world_beside(path)):
+        with rasterio.open(destination, "r+", driver="GTiff") as staged:
+            staged.transform = world
     _refuse_a_short_copy(destination)
     captions = [d or f"{part.name} b{i}" for i, d in enumerate(dataset.descriptions, 1)]
     bands = tuple(VariableBand(description=caption, datetime=None, dimensions={}) for caption in captions)
-    return _described(
-        dataset, part, destination, dataset_crs(dataset), bands, dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION")
-    )
+    title = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION")
+    made = _described(dataset, part, destination, crs, bands, title)
+    return made.model_copy(update={"notes": (*made.notes, told)}) if told else made
 
 
 def _copied(dataset: Any, part: _Part, destination: Path) -> Variable:

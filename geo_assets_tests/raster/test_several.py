@@ -185,3 +185,42 @@ def test_each_table_of_tiles_of_a_geopackage_becomes_a_cog(converter, inside):
         with rasterio.open(part.cog) as cog:
             np.testing.assert_array_equal(cog.read([1, 2, 3]), values[part.name])
             assert (part.report.epsg, cog.transform.c) == (25833, 3e5)
+
+
+def pages(path: Path, *sizes: int) -> Path:
+    """A TIFF of images that have no place of their own."""
+    for number, side in enumerate(sizes):
+        options = {"APPEND_SUBDATASET": "YES"} if number else {}
+        pixels = np.full((1, side, side), number + 1, "uint8")
+        write(path, pixels, crs=None, transform=None, **options)
+    return path
+
+
+@pytest.mark.parametrize("prj", [True, False])
+def test_images_of_a_tiff_are_placed_by_the_world_file_and_the_prj_beside_it(converter, inside, prj):
+    (inside / "m.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    if prj:
+        (inside / "m.prj").write_text(rasterio.CRS.from_epsg(32618).to_wkt())
+    else:
+        converter.options["source_crs"] = "EPSG:32618"
+    result = converter.source(pages(inside / "m.tif", 40, 40))
+    assert [(part.name, part.report.epsg, part.report.transform) for part in result.made] == [
+        (f"image {number}", 32618, (10, 0, 500000, 0, -10, 4000000)) for number in (1, 2)
+    ]
+    assert [note for note in result.warnings() if "m.prj" in note] != [] or not prj
+
+
+def test_an_image_of_another_size_than_the_first_is_not_placed_by_the_world_file(converter, inside):
+    (inside / "m.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    converter.options["source_crs"] = "EPSG:32618"
+    result = converter.source(pages(inside / "m.tif", 40, 20))
+    assert [part.name for part in result.made] == ["image 1"]
+    (note,) = [note for note in result.warnings() if note.startswith("image 2")]
+    assert "where its pixels are" in note
+
+
+def test_images_of_a_tiff_without_a_place_are_told_what_places_images(converter, inside):
+    with pytest.raises(GeoAssetsError, match="where its pixels are") as caught:
+        converter.source(pages(inside / "m.tif", 40, 40))
+    assert caught.value.code == "RASTER_UNSUPPORTED"
+    assert ("world file" in caught.value.remedy, "NETCDF" in caught.value.remedy) == (True, False)
