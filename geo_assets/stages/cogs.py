@@ -26,7 +26,7 @@ from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter
 from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
 from geo_assets.storage.local import sha256_of
-from geo_assets.storage.sources import Kind
+from geo_assets.storage.sources import Kind, is_packed
 from geo_assets.storage.zips import contents
 
 STAGE = COGS
@@ -66,7 +66,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
         )
         converted, remarks = _converted(job, work, converter, source)
         # all are converted before the first is seen
-        outputs = put_cogs(context, job, work, converted, warnings=(*_unread(converted), *remarks))
+        outputs = put_cogs(context, job, work, converted, warnings=(*unread(converted), *remarks))
     receipt = cog_receipt(converted, members, named=work.kind == Kind.SCENE)
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
     return outputs
@@ -156,10 +156,11 @@ def _placed(
     return [Output(file, sha256, place(part=name)) for name, (file, sha256) in zip(names, files, strict=True)]
 
 
-def _unread(converted: ConvertedSource) -> list[str]:
-    """The contents of a zip that no stage reads."""
+def unread(converted: ConvertedSource) -> list[str]:
+    """The contents of a zip that no stage reads, but what is packed in it, which its warnings name."""
     tried = {part.member for part in converted.parts if part.member}
-    others = [name for name in contents([*tried, *converted.others]).others if name not in tried]
+    found = contents([*tried, *converted.others]).others
+    others = [name for name in found if name not in tried and not is_packed(name)]
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     return [f"it also holds what is neither raster nor vector: {', '.join(others[:_SHOWN])}{more}"] if others else []
 

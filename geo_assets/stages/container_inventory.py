@@ -33,6 +33,7 @@ from geo_assets.storage.sources import (
     Member,
     Source,
     group_sources,
+    is_packed,
     not_read,
     why_ignored,
 )
@@ -203,6 +204,8 @@ def refused_by_name(source: Source) -> PlannedTask:
     code, sentence = REFUSALS[source.kind]
     if called := not_read(source.path):
         sentence = f"is {called} by its name, which is not read here"
+    elif is_packed(source.path):
+        sentence = "is packed in a way that is not unpacked here"
     error = GeoAssetsError(
         code, f"{source.path} {sentence}", remedy=_remedy(source) if source.kind is Kind.UNSUPPORTED else None
     )
@@ -218,6 +221,8 @@ def refused_by_name(source: Source) -> PlannedTask:
 def _remedy(source: Source) -> str:
     if called := not_read(source.path):
         return CONVERTERS[called]
+    if is_packed(source.path):
+        return "unpack it and upload what is in it, or pack it as .zip, .tar or .tar.gz"
     ending = source.path.rpartition("/")[2].rpartition(".")[2]
     globs = f"*.{ending}" if ending.isalnum() else source.path
     return (

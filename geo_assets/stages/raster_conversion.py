@@ -36,6 +36,7 @@ from geo_assets.raster.variables_models import (
     VariablesRequest,
 )
 from geo_assets.sandbox.scratch import remove
+from geo_assets.storage.sources import is_packed
 from geo_assets.text import without_name
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ class ConvertedSource:
         if self.aside:
             names = _listed([name.rpartition("/")[2] for name in self.aside])
             said.append(f"masks and previews of the product are not converted: {names}")
+        if packed := [name for name in self.others if is_packed(name)]:
+            said.append(f"what is packed within an archive is not opened; unpack it: {_listed(packed)}")
         return said
 
 

@@ -115,6 +115,9 @@ _ZIP = frozenset({".zip", ".tar", ".tgz"})
 #: Archives with two endings.
 _TAR_GZ = ".tar.gz"
 
+#: Endings of packed files that are not unpacked.
+_PACKED = (_GZ, ".7z", ".rar", ".bz2", ".xz", ".zst")
+
 #: Endings of raw pixels where a `.hdr` with the same name describes them, as for ENVI; without it some of these endings
 #: mean something else.
 _RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin", ""})
@@ -392,6 +395,12 @@ def kind_of(path: str) -> Kind | None:
         if ending in endings:
             return kind
     return None
+
+
+def is_packed(path: str) -> bool:
+    """Whether a file's name indicates an archive, or another packed file that no stage unpacks."""
+    kind = kind_of(path)
+    return kind is Kind.ZIP or (kind is None and path.lower().endswith(_PACKED))
 
 
 def _unpacked(lower: str) -> str:

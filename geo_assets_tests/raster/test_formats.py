@@ -349,7 +349,16 @@ def test_jpeg_2000_is_read_under_its_other_names(folder, converted, name):
     assert_is(folder, converted(folder), values)
 
 
-@pytest.mark.parametrize(("name", "words"), [("in.ecw", "ECW"), ("IN.ECW", "ECW"), ("in.sid", "mrsidgeodecode")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("in.ecw", "ECW"),
+        ("IN.ECW", "ECW"),
+        ("in.sid", "mrsidgeodecode"),
+        ("in.tif.gz", "unpack it"),
+        ("in.7z", "unpack it"),
+    ],
+)
 def test_a_name_that_no_stage_takes_is_refused_with_what_converts_it(name, words):
     (source,) = sorted_sources([Member(path=name, size=1, etag="")])
     task = refused_by_name(source)

@@ -10,6 +10,7 @@ from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.stages.cogs import unread
 from geo_assets.stages.raster_conversion import Converter
 from geo_assets_tests.raster.hostile import encoded, striped
 from geo_assets_tests.raster.netcdf import axes, grid, netcdf
@@ -126,6 +127,15 @@ def test_the_rasters_of_a_zip_and_the_variables_in_them_are_parts_with_distinct_
     left_out = [w for w in result.warnings() if "left out" in w]
     assert [w.partition(":")[0] for w in left_out] == ["broken.tif", "picture.png"]
     assert result.others == ("read me.txt",)
+
+
+def test_archives_and_packed_files_within_an_archive_are_named_and_not_called_something_else(converter, inside):
+    packed = {"x/inner.zip": b"PK", "c.tif.gz": b"\x1f\x8b", "d.tar.gz": b"\x1f\x8b", "e.7z": b"7z"}
+    members = {"a.tif": striped("LZW"), "roads.geojson.gz": b"\x1f\x8b", "read me.txt": b"hello", **packed}
+    result = converter.archive(write_bytes(inside / "a.zip", archive(members)))
+    (note,) = [warning for warning in result.warnings() if "unpack" in warning]
+    assert [name for name in members if name in note] == list(packed)
+    assert unread(result) == ["it also holds what is neither raster nor vector: read me.txt"]
 
 
 def test_the_images_of_a_tiff_are_parts(converter, inside):
