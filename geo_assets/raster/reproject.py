@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 from affine import Affine
 from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
@@ -31,7 +30,7 @@ from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, georeferencing, heights
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, ResamplingName
-from geo_assets.raster.pixels import alpha_band, has_own_mask, is_nodata, pieces
+from geo_assets.raster.pixels import alpha_band, can_hold, has_own_mask, pieces
 from geo_assets.raster.profiles import OF_CODES
 from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
 
@@ -108,6 +107,7 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
         "dtype": "int8" if info.dtype == "int8" and not needs_mask(dataset) else None,  # rasterio takes 16 bits for it
         "num_threads": request.threads,
         "warp_mem_limit": _WARP_MEMORY_MB,
+        **({} if _has_nodata(dataset) else {"src_nodata": None, "nodata": None}),
         **_validity(dataset),
         **_grid(dataset, info, target, request, (crs, transform), notes),
     }
@@ -148,7 +148,7 @@ def _validity(dataset: Any) -> dict[str, Any]:
     )
     full = next((n for n in (1, 255) if largest <= n), 65535)
     options |= {"SRC_ALPHA_MAX": str(full), "DST_ALPHA_MAX": str(full)}
-    if dataset.nodata is not None:  # otherwise alpha would start from it, too
+    if _has_nodata(dataset):  # otherwise alpha would start from it, too
         begin = ["0" if band == alpha else repr(dataset.nodata) for band in dataset.indexes]
         options |= {"init_dest_nodata": False, "INIT_DEST": ",".join(begin)}
     return options
@@ -203,7 +203,12 @@ def unite_validity(dataset: Any, path: Path) -> None:
 
 def needs_mask(dataset: Any) -> bool:
     """Whether nothing in the pixels would distinguish the corners of a rotated image from data."""
-    return dataset.nodata is None and alpha_band(dataset) is None
+    return not _has_nodata(dataset) and alpha_band(dataset) is None
+
+
+def _has_nodata(dataset: Any) -> bool:
+    """Whether a pixel of a dataset can have its nodata value: 1.5 is none of bytes, whatever the file says."""
+    return dataset.nodata is not None and can_hold(numpy_dtype(dtype_names(dataset)[0]), dataset.nodata)
 
 
 def _resampling(info: RasterInfo, name: str | None) -> Resampling:
@@ -318,7 +323,7 @@ def materialise(dataset: Any, view: Any, path: Path, nodata: float | None) -> No
         nodata: the value under a mask; also declared, for readers that know nodata only.
     """
     profile = _profile(dataset, view)
-    possible = is_nodata(np.zeros(1, numpy_dtype(profile["dtype"])), nodata) is not None
+    possible = nodata is not None and can_hold(numpy_dtype(profile["dtype"]), nodata)
     with gdal.create(path, {**profile, "nodata": nodata} if needs_mask(dataset) and possible else profile) as out:
         _copy_metadata(dataset, out)
         _copy_pixels(view, out, mask=_mask_band(dataset, view))
@@ -348,7 +353,7 @@ def _profile(dataset: Any, view: Any) -> dict[str, Any]:
         "height": view.height,
         "count": dataset.count,
         "dtype": dtype_names(dataset)[0],
-        "nodata": dataset.nodata,
+        "nodata": dataset.nodata if _has_nodata(dataset) else None,
     }
 
 

@@ -364,3 +364,21 @@ def test_masks_that_differ_by_band_are_refused_for_a_tiff_has_one_for_all(tmp_pa
     with pytest.raises(GeoAssetsError, match="mask") as caught:
         made(tmp_path / "in.tif")
     assert (caught.value.code, bool(caught.value.remedy)) == ("RASTER_UNSUPPORTED", True)
+
+
+@pytest.mark.parametrize("alpha", [None, 2])
+@pytest.mark.parametrize("request_", [{"target_crs": "EPSG:32619"}, {"web_tiles": True}], ids=str)
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint8", 1.5), ("int16", -0.5), ("uint32", 1e-3)])
+def test_a_nodata_value_that_no_pixel_can_have_marks_none_of_a_reprojection(tmp_path, dtype, nodata, request_, alpha):
+    if alpha:
+        source = with_alpha(tmp_path / "in.tif", dtype, 2, alpha, nodata=nodata)
+    else:
+        source = write(tmp_path / "in.tif", np.full((1, SIDE, SIDE), 100, dtype), nodata=nodata)
+    report = made(source, **request_)
+    assert report.nodata is None
+    assert (report.bands[0].minimum, report.bands[0].maximum) == (100, 100)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        valid = (dataset.read(alpha) if alpha else dataset.dataset_mask()) != 0
+        assert valid.any()
+        assert not valid.all()
+        assert set(np.unique(dataset.read(1)[valid])) == {100}
