@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 
 from geo_assets.raster import gdal
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform, vertical_unit
+from geo_assets.raster.nodata import nodata_told
 from geo_assets.raster.pixels import (
     Bools,
     Measurement,
@@ -114,8 +115,8 @@ def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: boo
         yield f"CRS {_short(cog.crs)} instead of {_short(crs)}"
     if not same_transform(source.transform, cog.transform, source.width, source.height):
         yield f"transform {tuple(cog.transform)[:6]} instead of {tuple(source.transform)[:6]}"
-    if not _same_number(source.nodata, cog.nodata):
-        yield f"nodata {cog.nodata} instead of {source.nodata}"
+    if not _same_number(theirs := nodata_told(source), ours := nodata_told(cog)):
+        yield f"nodata {ours} instead of {theirs}"
     if _gcps(source) != _gcps(cog):
         yield "ground control points differ"
     if bool(source.rpcs) != bool(cog.rpcs):

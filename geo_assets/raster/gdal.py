@@ -79,7 +79,7 @@ _OPEN_OPTIONS = {"netCDF": {"HONOUR_VALID_RANGE": "NO"}}
 _DAMAGE = re.compile(r"Premature end|Corrupt JPEG data(?!.*extraneous)|Discarding \d+ bytes")
 
 #: Warnings about our own calls, not about the file.
-_NOISE = re.compile(r"Unable to find driver|GDAL_SKIP")
+_NOISE = re.compile(r"Unable to find driver|GDAL_SKIP|GetNoDataValue\(\)")
 
 #: Advice to programmers that GDAL appends.
 _ADVICE = re.compile(r" \(this (error|warning) can be turned .*?\)")

@@ -12,6 +12,7 @@ from geo_assets.raster import gdal
 from geo_assets.raster.gdal import stored_types
 from geo_assets.raster.georeference import dataset_crs, epsg, projjson, wkt2
 from geo_assets.raster.models import CogHeader, HeadersReport, HeadersRequest, nodata_json
+from geo_assets.raster.nodata import nodata_told
 
 
 def headers(request: HeadersRequest) -> HeadersReport:
@@ -36,7 +37,7 @@ def _header(source: str) -> CogHeader | None:
                 width=cog.width,
                 height=cog.height,
                 dtypes=dtypes,
-                nodata=nodata_json(cog.nodata, dtypes[0]),
+                nodata=nodata_json(nodata_told(cog), dtypes[0]),
                 epsg=code,
                 crs_wkt2=None if code else wkt2(crs),
                 projjson=None if code else projjson(crs),

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
 
@@ -32,6 +31,7 @@ from geo_assets.raster.drivers import MAGIC, driver_of
 from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype, own_masks
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
+from geo_assets.raster.nodata import nodata_of, nodata_told, nodata_values
 from geo_assets.raster.sample import kind_by_sample
 
 #: Hyperspectral cameras have some hundreds; each band costs a directory entry per block and a row of the report.
@@ -163,7 +163,7 @@ def _inspected(path: Path, driver: str) -> RasterInfo:
             dtype=dtype_names(dataset)[0],
             nbits=nbits,
             nodata=nodata_of(dataset),
-            named_nodata=dataset.nodata,
+            named_nodata=nodata_told(dataset),
             palette=palette,
             captured=_captured(dataset),
             saved=_saved(dataset),
@@ -303,10 +303,11 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
             " has one",
             remedy="make one file of each, for example: gdal_translate -b 1 in out.tif",
         )
-    if len({repr(value) for value in dataset.nodatavals}) > 1:
+    values = nodata_values(dataset)
+    if len({repr(value) for value in values}) > 1:
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{path.name} has bands of different nodata values ({', '.join(str(v) for v in dataset.nodatavals)}); a"
+            f"{path.name} has bands of different nodata values ({', '.join(str(v) for v in values)}); a"
             " GeoTIFF has one",
             remedy="give all bands one, for example: gdalwarp -dstnodata 0 in out.tif",
         )
@@ -316,18 +317,6 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
             f"{path.name} has a mask for each band; a GeoTIFF has one for all",
             remedy="make one file of each band, for example: gdal_translate -b 1 -mask 1 in out.tif",
         )
-
-
-def nodata_of(dataset: Any) -> float | None:
-    """Return the nodata value as its pixels hold it: a header in text may name one that is no float32, for which the
-    nearest stands, or that is far beyond their range, which no pixel can have.
-    """
-    said: float | None = dataset.nodata
-    if said is None or dtype_names(dataset)[0] != "float32":
-        return said
-    with np.errstate(over="ignore"):
-        held = float(np.float32(said))
-    return None if math.isinf(held) and not math.isinf(said) else held
 
 
 def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:

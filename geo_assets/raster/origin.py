@@ -6,7 +6,6 @@ and proving the COG (`cog.py`).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from geo_assets.raster import gdal, tiff
 from geo_assets.raster.georeference import other_body, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing
+from geo_assets.raster.nodata import ELEMENT, WIDE
 from geo_assets.raster.profiles import Profile
 from geo_assets.raster.progress import Progress
 from geo_assets.raster.reproject import WEB_CRS
@@ -30,8 +30,9 @@ _WORTH_A_THREAD = 1 << 14
 #: Creation options of a staged copy, which is read once.
 STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
 
-#: A nodata value in the XML that GDAL writes.
-_NODATA = re.compile(rb"<NoDataValue\b.*?</NoDataValue>", re.DOTALL)
+#: Drivers that tell the nodata value of 64-bit integers as a double, where GDAL looks for an integer; and what a double
+#: holds of those.
+_AS_DOUBLES, _MOST_OF_A_DOUBLE = frozenset({"ENVI", "EHdr"}), 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,12 @@ def origin_of(task: Task) -> Origin:
 
 
 def _names_another_nodata(task: Task) -> bool:
-    """Whether the file names a nodata value that its pixels cannot hold in every bit: see `nodata_of`."""
+    """Whether the file names a nodata value that its pixels cannot hold in every bit, see `nodata_of`, or in a way in
+    which GDAL does not copy it.
+    """
     info = task.info
+    if info.dtype in WIDE:
+        return info.driver in _AS_DOUBLES and info.nodata is not None and abs(info.nodata) <= _MOST_OF_A_DOUBLE
     alone = info.driver == "GTiff" and not info.path.with_name(f"{info.path.name}.aux.xml").exists()
     if info.dtype != "float32" or alone:
         return False  # GDAL has rounded what is in a TIFF itself
@@ -139,7 +144,7 @@ def _names_another_nodata(task: Task) -> bool:
     with gdal.reading(info.path, info.driver), gdal.open_raster(info.path, info.driver) as dataset:
         told = task.work / "nodata.vrt"  # rasterio is silent about one that is out of range, and GDAL is not
         rasterio.shutil.copy(dataset, told, driver="VRT")
-    return bool(_NODATA.search(told.read_bytes()))
+    return bool(ELEMENT.search(told.read_bytes()))
 
 
 def _mended(task: Task, *, nodata: bool) -> Origin:
@@ -151,7 +156,7 @@ def _mended(task: Task, *, nodata: bool) -> Origin:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **STAGED)
     beside = path.with_name(f"{path.name}.aux.xml")
     if nodata and beside.exists():  # there GDAL keeps the value that it rounded, and reads it first
-        beside.write_bytes(_NODATA.sub(b"", beside.read_bytes()))
+        beside.write_bytes(ELEMENT.sub(b"", beside.read_bytes()))
     with rasterio.open(path, "r+", driver="GTiff") as staged:
         if info.world:
             staged.transform = info.world

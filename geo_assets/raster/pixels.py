@@ -25,6 +25,7 @@ from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
 from geo_assets.raster.gdal import dtype_names, numpy_dtype, own_masks
+from geo_assets.raster.nodata import nodata_told
 
 Pixels = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -251,7 +252,7 @@ class Validity:
         """Return the validity of an open dataset."""
         if together := _nodata_together(dataset):
             return cls(None, alpha_band(dataset), together)
-        return cls(None if has_own_mask(dataset) else dataset.nodata, alpha_band(dataset))
+        return cls(None if has_own_mask(dataset) else nodata_told(dataset), alpha_band(dataset))
 
     def opaque(self, data: Pixels, mask: Bools | None = None) -> Bools | None:
         """Return where pixels of all bands, shape (bands, rows, columns), are valid by the alpha band, by values that

@@ -33,6 +33,7 @@ from geo_assets.raster.georeference import (
 )
 from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import BandReport, ConvertReport, ConvertRequest, Georeferencing, nodata_json
+from geo_assets.raster.nodata import nodata_told
 from geo_assets.raster.pixels import BandStatistics, Measurement, data_bands
 from geo_assets.raster.profiles import Profile, choose_profile
 from geo_assets.raster.tiff import Layout
@@ -131,7 +132,7 @@ def describe(
         height=cog.height,
         count=cog.count,
         dtypes=stored_types(cog),
-        nodata=nodata_json(cog.nodata, info.dtype),
+        nodata=nodata_json(nodata_told(cog), info.dtype),
         epsg=epsg(crs),
         crs_wkt2=wkt2(crs),
         projjson=projjson(crs),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geo_assets.raster.models import PixelKind
+from geo_assets.raster.nodata import nodata_told
 
 #: Blocks looked at to tell what the numbers mean, and pixels of each: enough to meet more than 64 values in a field
 #: that has them, few enough to cost milliseconds.
@@ -73,7 +74,7 @@ def _told_by(dataset: Any, band: int, dtype: np.dtype[Any]) -> PixelKind | None:
         values.update(np.unique(part).tolist())
         if len(values) > _MAX_CLASSES:
             return None
-    shown = values - {dataset.nodata}
+    shown = values - {nodata_told(dataset)}
     pixels = sum(np.count_nonzero(part != _blank(dataset)) for part in parts)
     if len(shown) < 2 or pixels < _PIXELS_A_CLASS * len(shown):
         return None
@@ -114,7 +115,7 @@ def _sample(dataset: Any, band: int) -> Iterator[NDArray[Any]]:
 
 def _blank(dataset: Any) -> float:
     """Return what a pixel without data has."""
-    return dataset.nodata or 0
+    return nodata_told(dataset) or 0
 
 
 def _spread(dataset: Any) -> list[tuple[int, int]]:

@@ -13,7 +13,8 @@ from rasterio.warp import transform_geom
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.cog import convert
-from geo_assets.raster.models import ConvertReport, ConvertRequest
+from geo_assets.raster.header import headers
+from geo_assets.raster.models import ConvertReport, ConvertRequest, HeadersRequest
 from geo_assets.raster.pixels import can_hold
 from geo_assets.raster.validate import validate_cog
 from geo_assets_tests.raster.test_cog import write
@@ -382,3 +383,45 @@ def test_a_nodata_value_that_no_pixel_can_have_marks_none_of_a_reprojection(tmp_
         assert valid.any()
         assert not valid.all()
         assert set(np.unique(dataset.read(1)[valid])) == {100}
+
+
+def with_nodata_of_64_bits(folder, name: str, dtype: str, nodata: int):
+    """The upper part of its pixels has this nodata value, which rasterio cannot write."""
+    pixels = np.arange(SIDE * SIDE).reshape(1, SIDE, SIDE).astype(dtype)
+    pixels[:, :CUT] = nodata
+    if name.endswith(".dat"):
+        return raw(folder / name, pixels, str(nodata))
+    rasterio.shutil.copy(write(folder / "plain.tif", pixels), folder / "plain.vrt", driver="VRT")
+    band = f"<NoDataValue>{nodata}</NoDataValue><ColorInterp>"
+    (folder / "plain.vrt").write_text((folder / "plain.vrt").read_text().replace("<ColorInterp>", band, 1))
+    rasterio.shutil.copy(folder / "plain.vrt", folder / name, driver="GTiff")
+    return folder / name
+
+
+@pytest.mark.parametrize("request_", [{}, {"source_crs": "EPSG:32619", "override_crs": True}], ids=str)
+@pytest.mark.parametrize(
+    ("name", "dtype", "nodata"),
+    [
+        ("in.tif", "uint64", 2**64 - 1),
+        ("in.tif", "uint64", 2**53 + 1),
+        ("in.tif", "int64", 2**63 - 1),
+        ("in.tif", "int64", -(2**63)),
+        ("in.tif", "int64", -(2**53) - 1),
+        ("in.tif", "int64", -9999),
+        ("in.dat", "int64", -9999),  # GDAL knows it there as a double
+        ("in.dat", "uint64", 2**53),
+    ],
+)
+def test_a_nodata_value_of_64_bits_is_exact_wherever_it_is_told(tmp_path, name, dtype, nodata, request_):
+    report = made(with_nodata_of_64_bits(tmp_path, name, dtype, nodata), **request_)
+    assert not [w for w in report.warnings if "nodata" in w.lower()]
+    assert report.nodata == nodata
+    assert isinstance(report.nodata, int)
+    (band,) = report.bands
+    assert band.valid_percent == pytest.approx(100 * (SIDE - CUT) / SIDE, abs=1e-3)
+    assert (band.minimum, band.maximum) == (SIDE * CUT, SIDE * SIDE - 1)
+    assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx((SIDE - CUT) / SIDE, abs=0.01)
+    whole = (tmp_path / "out.tif").read_bytes()
+    (header,) = headers(HeadersRequest(source=str(tmp_path / "out.tif"), lengths=(len(whole),))).headers
+    assert header.nodata == nodata
+    assert made((tmp_path / "out.tif").rename(tmp_path / "again.tif")).nodata == nodata
