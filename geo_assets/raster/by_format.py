@@ -19,9 +19,47 @@ from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype
 #: Bytes decoded at a time where a file is read only to see whether it is readable.
 _STRIP_BYTES = 32 * 1024**2
 
+#: Chunks of a PNG that are looked at; before its picture there are some ten.
+_MOST_CHUNKS = 1000
+
+
+def refuse_an_animation(dataset: Any, path: Path, driver: str) -> None:
+    """Refuse a picture of many frames, of which GDAL makes bands, or which it cannot read.
+
+    Raises:
+        GeoAssetsError: RASTER_UNSUPPORTED.
+    """
+    if (driver == "GIF" and dataset.count > 1) or (driver == "WEBP" and _is_animated_webp(path)):
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} is an animation, not one picture",
+            remedy=f"make a picture of each frame, for example with: magick in{path.suffix.lower()} frame-%d.png",
+        )
+
+
+def _is_animated_webp(path: Path) -> bool:
+    """Whether the flags of an extended WebP say so (RFC 9649, 2.7)."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[12:16] == b"VP8X" and bool(head[20:] and head[20] & 0x02)
+
+
+def _is_animated_png(path: Path) -> bool:
+    """Whether a PNG has the chunk of an animation before its picture, which is what other readers show of it."""
+    with path.open("rb") as file:
+        file.seek(8)
+        for _ in range(_MOST_CHUNKS):
+            head = file.read(8)
+            if len(head) < 8 or head[4:] in {b"acTL", b"IDAT"}:
+                return head[4:] == b"acTL"
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)  # behind its bytes is their checksum
+    return False
+
 
 def read_by_format(dataset: Any, path: Path, driver: str) -> Iterator[str | None]:
     """Refuse what one format alone can have wrong, and yield what is to be said of how it is read."""
+    if driver == "PNG" and _is_animated_png(path):
+        yield "it is an animation, of which its first picture alone is converted"
     if driver == ascii_grid.OF_DOUBLES:
         yield "it is read as float64: smaller numbers would not have all of its digits"
     if driver == "XYZ":

@@ -54,6 +54,9 @@ RATIO_FROM_BYTES = 1024**3
 MAX_BLOCK_BYTES = 512 * 1024**2
 
 
+#: Values that a message names.
+_SHOWN = 5
+
 #: The time of a NITF's image; and what GDAL writes there by default (nitffile.c, NITFCreateEx).
 _NITF_TIME, _GDALS_NITF_TIME = "NITF_IDATIM", "20021216151629"
 
@@ -136,6 +139,7 @@ def _inspected(path: Path, driver: str) -> RasterInfo:
         if driver == "HFA":
             by_format.refuse_parts_elsewhere(dataset, path)
         refuse_what_does_not_fit(dataset, path)
+        by_format.refuse_an_animation(dataset, path, driver)
         _refuse_what_a_tiff_cannot_hold(dataset, path)
         notes = list(_remarks(dataset))
         if driver.startswith(ascii_grid.DRIVER) and ascii_grid.needs_doubles(path, dataset):
@@ -311,12 +315,35 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
             " GeoTIFF has one",
             remedy="give all bands one, for example: gdalwarp -dstnodata 0 in out.tif",
         )
+    if half_seen := [value for band in dataset.indexes for value in _half_seen(dataset, band)]:
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} has a palette in which colours are transparent ({_listed(half_seen)}); in a TIFF only that of"
+            " nodata is",
+            remedy="make colours of it, for example with: gdal_translate -expand rgba in.png out.tif",
+        )
     if not all(dataset.mask_flag_enums) or len(set(own_masks(dataset))) > 1:
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
             f"{path.name} has a mask for each band; a GeoTIFF has one for all",
             remedy="make one file of each band, for example: gdal_translate -b 1 -mask 1 in out.tif",
         )
+
+
+def _half_seen(dataset: Any, band: int) -> list[int]:
+    """Return the values of a palette's colours that are transparent, in part or wholly, and are not nodata."""
+    if dataset.colorinterp[band - 1].name != "palette" or gdal.has_colours_in_vain(dataset):
+        return []
+    return [
+        value
+        for value, colour in gdal.colour_table(dataset, band).items()
+        if colour[3] != 255 and any(colour) and value != dataset.nodata
+    ]
+
+
+def _listed(values: list[int]) -> str:
+    more = ", …" if len(values) > _SHOWN else ""
+    return ", ".join(map(str, values[:_SHOWN])) + more
 
 
 def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:
