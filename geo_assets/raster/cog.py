@@ -25,7 +25,7 @@ import rasterio.shutil
 from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import cog_driver, cogfile, gdal, kept_blocks, onepass, tiff
+from geo_assets.raster import cog_driver, cogfile, domains, gdal, kept_blocks, onepass, tiff
 from geo_assets.raster.checkpoint import Checkpoint, KeptIsWrongError
 from geo_assets.raster.codecs import Codec, compressors
 from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_differences
@@ -149,7 +149,7 @@ def _sound_layout(info: RasterInfo, threads: int) -> tiff.Layout | None:
 def _with_crs(task: Task, origin: Origin) -> Origin:
     """Make a copy with the given CRS; pixels and everything else are unchanged."""
     path = task.work / "assigned.tif"
-    options = {**STAGED, "NUM_THREADS": str(task.request.threads)}
+    options = {**STAGED, **domains.copied_by_gdal(task.info), "NUM_THREADS": str(task.request.threads)}
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **options)
     onepass.assign_crs(path, origin.crs)
@@ -421,7 +421,7 @@ def _written_by_gdal(task: Task, origin: Origin, kept: KeptCog | None) -> list[s
         task.progress.by_driver(task.made),
     ):
         cog_driver.copy(task, origin, dataset)
-    notes = [*cog_driver.names_left_behind(task.work), *cog_driver.left_behind(task.made, task.info)]
+    notes = [*cog_driver.names_left_behind(task.work), *cog_driver.left_behind(task.made)]
     if kept:
         kept.keep(task.made, notes)
     return notes
@@ -479,6 +479,7 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
         task.notes.extend(turned(task.layout))
     if not proof.passed_through and not proof.kept_blocks:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made, task.request.profile))
+    task.notes.extend(domains.lost(task.info, cog))
     when = captured(task.request, task.info, task.notes)
     update: dict[str, Any] = {
         "datetime": when.start if when else None,

@@ -11,8 +11,7 @@ from typing import Any
 
 import rasterio.shutil
 
-from geo_assets.raster import gdal, given_overviews
-from geo_assets.raster.inspect import RasterInfo
+from geo_assets.raster import domains, gdal, given_overviews
 from geo_assets.raster.onepass import VIRTUAL
 from geo_assets.raster.origin import Origin, Task
 
@@ -44,19 +43,17 @@ def copy(task: Task, origin: Origin, dataset: Any) -> None:
 
 def metadata_options(task: Task, origin: Origin) -> dict[str, str]:
     """Choose what GDAL copies: the metadata of bands, or the domains beyond the default one, not both; see
-    `left_behind`.
+    `domains.lost`.
     """
-    options = {"COPY_SRC_MDD": "YES"} if task.info.domains and not task.info.band_tags else {}
+    options = domains.copied_by_gdal(task.info)
     if origin.path == task.info.path and task.layout and task.layout.geotiff_minor == 0:
         options["GEOTIFF_VERSION"] = "1.0"  # as it was: 1.0 and 1.1 readers differ in what they make of a vertical CRS
     return options
 
 
-def left_behind(made: Path, info: RasterInfo) -> list[str]:
-    """Return what GDAL did not copy, or wrote beside the COG, which is delivered alone."""
+def left_behind(made: Path) -> list[str]:
+    """Return what GDAL wrote beside the COG, which is delivered alone."""
     notes = []
-    if info.domains and info.band_tags:
-        notes.append(f"metadata domains are not carried over: {', '.join(info.domains)}"[:300])
     for extra in sorted(made.parent.glob(f"{made.name}.*")):
         if _NAMES not in extra.read_bytes():  # see `names_left_behind`
             notes.append(f"a TIFF cannot hold what is in its {extra.suffix} file; left out")

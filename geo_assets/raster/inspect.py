@@ -27,6 +27,7 @@ from rasterio.crs import CRS
 from geo_assets.capture import Taken, taken, was_saved_by_a_program
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import ascii_grid, beside, by_format, gdal
+from geo_assets.raster.domains import domains_of
 from geo_assets.raster.drivers import MAGIC, driver_of
 from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype, own_masks
 from geo_assets.raster.georeference import dataset_crs, georeferencing
@@ -77,11 +78,6 @@ _WITHOUT_WORLD = frozenset({"WEBP", "NITF", "GIF", "BMP"})
 
 #: Colour spaces whose pixels GDAL returns unchanged, or as every decoder does.
 _AS_THEY_ARE = frozenset({"RGB", "YCBCR", "GRAY", "GREY", "SRGB"})
-
-#: Metadata domains that GDAL generates, or that the copy keeps in another way.
-_GENERATED_DOMAINS = frozenset(
-    {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "TIFF", "xml:XMP"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +148,6 @@ def _inspected(path: Path, driver: str) -> RasterInfo:
         world = None if georeferencing(dataset) or driver not in _WITHOUT_WORLD else beside.world_beside(path)
         nbits = nbits_of(dataset)
         palette = dataset.colorinterp[0].name == "palette"
-        namespaces = {*dataset.tag_namespaces(), *(n for band in dataset.indexes for n in dataset.tag_namespaces(band))}
         return RasterInfo(
             path=path,
             driver=driver,
@@ -172,7 +167,7 @@ def _inspected(path: Path, driver: str) -> RasterInfo:
             captured=_captured(dataset),
             saved=_saved(dataset),
             band_tags=any(dataset.tags(band) for band in dataset.indexes),
-            domains=tuple(sorted(namespaces - _GENERATED_DOMAINS)),
+            domains=tuple(sorted(domains_of(dataset))),
             notes=tuple(notes),
         )
 

@@ -14,7 +14,7 @@ import rasterio.shutil
 from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal, tiff
+from geo_assets.raster import domains, gdal, tiff
 from geo_assets.raster.georeference import other_body, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing
@@ -153,7 +153,7 @@ def _mended(task: Task, *, nodata: bool) -> Origin:
     """
     info, path = task.info, task.work / "mended.tif"
     with gdal.reading(info.path, info.driver), gdal.open_raster(info.path, info.driver) as dataset:
-        rasterio.shutil.copy(dataset, path, driver="GTiff", **STAGED)
+        rasterio.shutil.copy(dataset, path, driver="GTiff", **STAGED, **domains.copied_by_gdal(info))
     beside = path.with_name(f"{path.name}.aux.xml")
     if nodata and beside.exists():  # there GDAL keeps the value that it rounded, and reads it first
         beside.write_bytes(ELEMENT.sub(b"", beside.read_bytes()))

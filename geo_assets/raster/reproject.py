@@ -26,6 +26,7 @@ from rasterio.warp import calculate_default_transform
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
+from geo_assets.raster.domains import copy_to_another_grid
 from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, georeferencing, heights
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo
@@ -364,6 +365,7 @@ def _copy_metadata(dataset: Any, out: Any) -> None:
     out.scales = dataset.scales
     out.offsets = dataset.offsets
     out.update_tags(**_kept(dataset.tags()))
+    copy_to_another_grid(dataset, out)
     for band in dataset.indexes:
         out.update_tags(band, **_kept(dataset.tags(band)))
         coloured = dataset.colorinterp[band - 1] is ColorInterp.palette or gdal.zero_is_white(dataset)
