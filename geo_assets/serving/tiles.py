@@ -25,6 +25,7 @@ from cachetools import TTLCache
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Request
 from psycopg_pool import ConnectionPool
 from starlette.types import ASGIApp, Receive, Scope, Send
+from titiler.core.dependencies import DefaultDependency
 from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 from titiler.core.factory import ColorMapFactory, MultiBaseTilerFactory, TMSFactory
 from titiler.core.middleware import CacheControlMiddleware
@@ -170,6 +171,13 @@ def _mosaic_of(catalogue: Catalogue) -> type[PGSTACBackend]:
     return Mosaic
 
 
+class _Bounds(DefaultDependency):  # type: ignore[misc]
+    """How the reader says bounds: with west > east across 180 in GeoJSON (RFC 7946), else without."""
+
+    def __init__(self, request: Request) -> None:
+        self.flat = not request.url.path.endswith(".geojson")
+
+
 class _Mosaics(MosaicTilerFactory):  # type: ignore[misc]
     """Titiler's, without its lists of what lies in a box: they are the items as they are stored, with the places of
     their files. The STAC API has them for clients.
@@ -284,6 +292,7 @@ def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> Non
         reader=item_reader,
         path_dependency=the_item,
         router_prefix="/collections/{collection_id}/items/{item_id}",
+        reader_dependency=_Bounds,
         add_viewer=False,
         extensions=[wmtsExtension()],
     )
