@@ -235,11 +235,7 @@ class IngestContainer(PublishContainer):
         None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"
     )
     resampling: Annotated[ResamplingName | None, _RASTER] = Field(
-        None,
-        description=(
-            "resampling method for reprojected rasters, nearest and mode for all overviews, too (default: depends on the"
-            " kind of pixels)"
-        ),
+        None, description="method for reprojected rasters; nearest and mode also for overviews (default: by their kind)"
     )
     web_tiles: Annotated[bool, _RASTER] = Field(
         False, description="align rasters to the grid of web map tiles, EPSG:3857"

@@ -66,6 +66,7 @@ _FIRST, *_REST = (f"{name} (default)" if name == DEFAULT else name for name in P
 _PROFILES = f"{', '.join([_FIRST, *_REST[:-1]])} or {_REST[-1]}."
 _KEPT = "Keep the JPEG blocks of a tiled TIFF, bit by bit."
 _OVERRIDE = "Use --source-crs even if the file names another CRS."
+_RESAMPLING = "nearest, mode (both also for overviews), bilinear, …; by default by the kind of pixels."
 _WEB = "Align to the grid of web map tiles (EPSG:3857)."
 _TAKEN = "Time of capture: ISO 8601, a date, a month, or START/END."
 
@@ -104,10 +105,7 @@ def convert(
     override_crs: Annotated[bool, typer.Option("--override-crs", help=_OVERRIDE)] = False,
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
-    resampling: Annotated[
-        str | None,
-        typer.Option(help="nearest, mode (both also for overviews), bilinear, …; by default by the kind of pixels."),
-    ] = None,
+    resampling: Annotated[str | None, typer.Option(help=_RESAMPLING)] = None,
     web_tiles: Annotated[bool, typer.Option("--web-tiles", help=_WEB)] = False,
     variable: Annotated[str | None, typer.Option(metavar="NAME", help=_VARIABLE)] = None,
     taken: Annotated[str | None, typer.Option("--datetime", metavar="TIME", help=_TAKEN)] = None,

@@ -282,6 +282,7 @@ def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
             crs = origin.crs if origin.assigned else None
             options = cog_driver.metadata_options(task, origin)
             skeleton = onepass.skeleton(dataset, task.work, PROFILES[DEFAULT], options, crs)
+            skeleton = cogfile.holding(skeleton, info.embedded)
             kept_blocks.write(task.made, info.path, layout, skeleton, reduced)
         task.notes.extend(cog_driver.names_left_behind(task.work))
         raise_for(task.name, [*reduced.problems, *_structure(task.made)])
@@ -355,7 +356,7 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
             crs = origin.crs if origin.assigned else None
             options = cog_driver.metadata_options(task, origin)
             header = onepass.skeleton(described, task.work, task.profile, options, crs)
-            place = pyramid.save(task.made, header)
+            place = pyramid.save(task.made, cogfile.holding(header, task.info.embedded))
         task.notes.extend(cog_driver.names_left_behind(task.work))
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
     with ExitStack() as opened, workers(1, threads) as beside:
@@ -407,7 +408,7 @@ def _by_gdal(task: Task, origin: Origin) -> _Proof:
     ):
         measurement = _compared(task, origin, source, cog, problems, loss)
     place.replace(task.made)
-    cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
+    cogfile.restamp(task.made, measurement.sha256(), overview_hashes, task.info.embedded)
     raise_for(task.name, _structure(task.made))
     return _Proof(measurement, loss, resumed=float(resumed))
 

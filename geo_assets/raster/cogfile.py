@@ -27,6 +27,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from geo_assets.raster.domains import ICC, XMP
+
 #: Names of the metadata items.
 PIXELS_ITEM, BLOCKS_ITEM = "GEO_ASSETS_PIXELS_SHA256", "GEO_ASSETS_BLOCKS_SHA256"
 SEAL_ITEM = "GEO_ASSETS_SEAL_SHA256"
@@ -35,7 +37,7 @@ STAMP = (PIXELS_ITEM, BLOCKS_ITEM, SEAL_ITEM)
 # TIFF 6.0 and its supplements
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _OFFSETS, _COUNTS = 254, 256, 257, 324, 325
 _GDAL_METADATA = 42112
-_LONG, _LONG8, _ASCII = 4, 16, 2
+_LONG, _LONG8, _ASCII, _BYTE, _UNDEFINED = 4, 16, 2, 1, 7
 
 #: Entries of the full resolution that an overview needs as well: the type of its samples, codec, tiles, colours,
 #: nodata.
@@ -192,6 +194,14 @@ def framed(block: bytes) -> tuple[bytes, bytes, bytes]:
     return struct.pack("<I", len(block)), block, block[-_TRAILER:]
 
 
+def holding(header: Header, embedded: dict[int, bytes]) -> Header:
+    """Return a header whose full resolution has these bytes by their tags, and no other colour profile or XMP."""
+    main = header.images[0]
+    fields = {tag: field for tag, field in main.fields.items() if tag not in {XMP, ICC}}
+    fields |= {tag: Field(_UNDEFINED if tag == ICC else _BYTE, len(data), data) for tag, data in embedded.items()}
+    return Header((Image(fields, main.offsets, main.counts), *header.images[1:]), header.ghost, header.big)
+
+
 def stamped(header: Header, pixels_sha256: str, overview_hashes: Sequence[str]) -> bytes:
     """Return the bytes of a header with its stamp."""
     return _sealed(header, {PIXELS_ITEM: pixels_sha256}, overview_hashes)
@@ -224,13 +234,15 @@ def unsealed(header: bytes, sealed: str) -> bytes:
     return header.replace(_seal_item(sealed), _seal_item(_NO_SEAL), 1)
 
 
-def restamp(made: Path, pixels_sha256: str, overview_hashes: Sequence[str]) -> None:
-    """Put the stamp into a COG that GDAL has just made: its blocks are copied unchanged, after a longer header."""
+def restamp(made: Path, pixels_sha256: str, overview_hashes: Sequence[str], embedded: dict[int, bytes]) -> None:
+    """Put the stamp, and what is embedded, into a COG that GDAL has just made: its blocks are copied unchanged, after a
+    longer header.
+    """
     header, start = read_header(made)
     unstamped = made.with_name(f"unstamped-{made.name}")
     made.rename(unstamped)
     with unstamped.open("rb") as source, made.open("wb") as out:
-        out.write(stamped(header, pixels_sha256, overview_hashes))
+        out.write(stamped(holding(header, embedded), pixels_sha256, overview_hashes))
         source.seek(start)
         while data := source.read(_COPY_BYTES):
             out.write(data)

@@ -27,7 +27,7 @@ from rasterio.crs import CRS
 from geo_assets.capture import Taken, taken, was_saved_by_a_program
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import ascii_grid, beside, by_format, gdal
-from geo_assets.raster.domains import domains_of
+from geo_assets.raster.domains import domains_of, embedded
 from geo_assets.raster.drivers import MAGIC, driver_of
 from geo_assets.raster.gdal import dtype_names, nbits_of, numpy_dtype, own_masks
 from geo_assets.raster.georeference import dataset_crs, georeferencing
@@ -103,6 +103,7 @@ class RasterInfo:
     saved: Taken | None  # a TIFF's own time, which may be that of capture
     band_tags: bool  # bands have metadata of their own
     domains: tuple[str, ...]  # metadata beyond the default domain, of the dataset or a band
+    embedded: dict[int, bytes]  # its colour profile and XMP, by their tags in a TIFF
     notes: tuple[str, ...]  # what a person should know of how it is read
 
 
@@ -168,6 +169,7 @@ def _inspected(path: Path, driver: str) -> RasterInfo:
             saved=_saved(dataset),
             band_tags=any(dataset.tags(band) for band in dataset.indexes),
             domains=tuple(sorted(domains_of(dataset))),
+            embedded=embedded(dataset, notes),
             notes=tuple(notes),
         )
 

@@ -1,9 +1,19 @@
 """Metadata beyond the default domain: it goes along, or a note says that it does not."""
 
+import base64
+import functools
+import struct
+
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+from rio_cogeo.cogeo import cog_validate
 
+from geo_assets.raster import cogfile
+from geo_assets.raster.validate import validate_cog
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field, made
 
@@ -105,3 +115,98 @@ def test_domains_beside_metadata_of_bands_are_named(tmp_path, request_):
     assert told == "metadata domains are not carried over: IMAGERY, SURVEY, xml:NOTES"
     with rasterio.open(tmp_path / "out.tif") as dataset:
         assert dataset.tags(1)["FILTER"] == "red"
+
+
+@functools.cache  # it holds the time at which it was made
+def icc(space: bytes = b"RGB ", size: int = 600) -> bytes:
+    """Of RGB a colour profile; of others what begins as one does."""
+    if space == b"RGB " and size == 600:
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # libpng looks at it
+    head = struct.pack(">I", size).ljust(12, b"\0") + b"mntr" + space + b"XYZ "
+    return (head.ljust(36, b"\0") + b"acsp").ljust(size, b"\1")
+
+
+XMP = '<?xpacket begin="\ufeff"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><a b="ä"/></x:xmpmeta>'
+
+
+def embedding(path, profile: bytes, xmp: str | None, pixels: np.ndarray):
+    """A TIFF, or a picture with a world file, that has a colour profile and XMP."""
+    modes = {1: "L", 3: "RGB", 4: "CMYK"}
+    image = Image.fromarray(np.moveaxis(pixels, 0, -1).squeeze(), modes[len(pixels)])
+    told, chunks = (xmp or "").encode(), PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", told)
+    image.save(path, icc_profile=profile, tiffinfo={700: told} if told else {}, xmp=told, pnginfo=chunks)
+    path.with_suffix(".wld").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{}, {"profile": "archive"}, {"profile": "visual"}, {"target_crs": "EPSG:32619"}, {"web_tiles": True}],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("name", "count", "space"),
+    [("in.tif", 3, b"RGB "), ("in.tif", 1, b"GRAY"), ("in.jpg", 3, b"RGB "), ("in.png", 3, b"RGB ")],
+)
+def test_a_colour_profile_and_xmp_go_along(tmp_path, name, count, space, request_):
+    source = embedding(tmp_path / name, icc(space), XMP, bytes_of(count))
+    report = made(source, source_crs="EPSG:32618", **request_)
+    assert not [w for w in report.warnings if "not kept" in w]
+    assert_holds(tmp_path / "out.tif", icc(space), XMP)
+
+
+def assert_holds(cog, profile: bytes, xmp: str) -> None:
+    assert validate_cog(cog) == []
+    assert cog_validate(cog, strict=True)[0]
+    with rasterio.open(cog) as dataset:
+        assert base64.b64decode(dataset.tags(ns="COLOR_PROFILE")["SOURCE_ICC_PROFILE"]) == profile
+        assert dataset.tags(ns="xml:XMP")["xml:XMP"] == xmp
+    full, *others = cogfile.read_header(cog)[0].images
+    assert (full.fields[34675].data, full.fields[700].data) == (profile, xmp.encode())
+    assert others
+    assert not [image for image in others if {34675, 700} & image.fields.keys()]
+    with Image.open(cog) as image:
+        assert image.info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize("how", [{}, {"keep_lossy": True}], ids=str)
+def test_a_colour_profile_goes_along_with_domains_of_metadata_and_with_blocks_that_are_kept(tmp_path, how):
+    profile = {"tiled": True, "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 90}
+    encoded = base64.b64encode(icc()).decode()
+    source = write(tmp_path / "in.tif", bytes_of(3), SOURCE_ICC_PROFILE=encoded, **profile)
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(ns="xml:XMP", **dict([XMP.split("=", 1)]))
+        if not how:
+            dataset.update_tags(ns="SURVEY", A="1")
+    report = made(source, **how)
+    assert bool(report.kept_blocks) == bool(how)
+    assert_holds(tmp_path / "out.tif", icc(), XMP)
+
+
+@pytest.mark.parametrize(
+    ("profile", "xmp", "count", "told"),
+    [
+        (icc(b"CMYK"), None, 4, ["its colour profile is not kept: it is not one of its colours"]),
+        (icc(b"GRAY"), None, 3, ["its colour profile is not kept: it is not one of its colours"]),
+        (b"no profile", XMP, 3, ["its colour profile is not kept: it is not one of its colours"]),
+        (
+            icc(size=1_100_000),
+            None,
+            3,
+            ["its colour profile is not kept: it has 1,100,000 bytes, the limit is 1,048,576"],
+        ),
+        (icc(), XMP.ljust(1_100_000), 3, ["its XMP is not kept: it has 1,100,003 bytes, the limit is 1,048,576"]),
+    ],
+    ids=["CMYK", "grey", "none", "large", "large XMP"],
+)
+def test_a_colour_profile_or_xmp_that_is_not_kept_is_told(tmp_path, profile, xmp, count, told):
+    source = embedding(tmp_path / "in.tif", profile, xmp, bytes_of(count))
+    report = made(source, source_crs="EPSG:32618")
+    assert [w for w in report.warnings if "not kept" in w] == told
+
+
+def test_xmp_that_is_no_text_is_told(tmp_path):
+    source = embedding(tmp_path / "in.tif", icc(), XMP, bytes_of(3))
+    source.write_bytes(source.read_bytes().replace("ä".encode(), b"\xff\xfe"))
+    assert "its XMP is not kept: it is not UTF-8" in made(source, source_crs="EPSG:32618").warnings
