@@ -39,6 +39,11 @@ _LONGEST = 600
 #: A path of this machine, with or without its scheme; and what names the database.
 _PRIVATE = re.compile(r"(?:file:/|/vsi)[^\s'\"]*|(?<![\w:/.])/(?:[\w.@%+-]+/)+[^\s'\"]*|postgres(?:ql)?://[^\s'\"]*")
 
+#: What pydantic says of a fault to programmers.
+_OF_PYDANTIC = re.compile(
+    r"\s*(?:\[type=.*?\](?=\s|$)|For further information visit \S+)|Value error, |\d+ validation errors? for \w+\s*"
+)
+
 _TITLES = {
     400: "Bad Request",
     503: "Service Unavailable",
@@ -163,9 +168,9 @@ def _text(content: Any) -> str:
     told = content.get("detail") or content.get("description") or content if isinstance(content, dict) else content
     if isinstance(told, list):  # of a request that a schema refuses
         told = "; ".join(
-            f"{'.'.join(str(part) for part in fault.get('loc', ()))}: {str(fault.get('msg', '')).removeprefix('Value error, ')}"
+            f"{'.'.join(str(part) for part in fault.get('loc', ()))}: {fault.get('msg', '')}"
             for fault in told
             if isinstance(fault, dict)
         )
     text = told if isinstance(told, str) else json.dumps(told)
-    return _PRIVATE.sub("…", text)[:_LONGEST]
+    return _PRIVATE.sub("…", _OF_PYDANTIC.sub("", text))[:_LONGEST]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,6 +43,9 @@ _OF_API = frozenset({"/openapi.json", "/livez", "/readyz"})
 
 #: Callers are identified while pictures and files take all the others.
 _THREADS = ThreadPoolExecutor(4, thread_name_prefix="callers")
+
+#: Behind a semicolon, and not `name=value`.
+_NO_PARAMETER = re.compile(rb";(?!\s*[^=;,]+=[^=;,]*(?:[;,]|$))[^;,]*")
 
 _IMAGES = {"image/png", "image/jpeg", "image/jpg", "image/webp", "image/tiff", "image/jp2"}
 
@@ -175,8 +179,13 @@ class _AsData:
                 message = {**message, "headers": [*headers, (b"x-content-type-options", b"nosniff")]}
             await send(message)
 
-        headers = [(k, b"*/*" if k == b"accept" and b"text/html" in v else v) for k, v in scope["headers"]]
+        headers = [(k, _accepted(v) if k == b"accept" else v) for k, v in scope["headers"]]
         await self._app({**scope, "headers": headers}, receive, with_policy)
+
+
+def _accepted(given: bytes) -> bytes:
+    """What a client takes, without pages, and without what is no parameter of a type: the libraries fail with it."""
+    return b"*/*" if b"text/html" in given else _NO_PARAMETER.sub(b"", given)
 
 
 class CrossOrigin:

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.errors import RasterioIOError
 from rio_tiler.errors import PointOutsideBounds
 from rio_tiler.io import Reader
 from rio_tiler.models import ImageData, PointData
+
+from geo_assets.serving.undrawn import AssetGoneError, is_gone
 
 #: Degrees; less beyond 180 is rounding.
 _GRAIN = 1e-6
@@ -36,8 +39,17 @@ class GridReader(Reader):  # type: ignore[misc]
     """
 
     def __attrs_post_init__(self) -> None:
-        """Open it."""
-        super().__attrs_post_init__()
+        """Open it.
+
+        Raises:
+            AssetGoneError: there is no such file.
+        """
+        try:
+            super().__attrs_post_init__()
+        except RasterioIOError as error:
+            if is_gone(error):
+                raise AssetGoneError("the file of this raster is gone") from error
+            raise
         self._turned: list[Reader] = []
         if is_round(self.crs, self.bounds):
             west, _, east, _ = self.bounds

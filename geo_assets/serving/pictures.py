@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geo_assets.serving.answers import problem
@@ -87,6 +88,31 @@ def _asset(given: str) -> str | None:
     return given if name and len(given) <= _LONGEST_EXPRESSION else None
 
 
+def _colours(given: str) -> str | None:
+    """`{value: colour}`, or `[[[low, high], colour]]`; a colour is three or four bytes, or #rrggbb."""
+    read = structure(8000).read(given)
+    content = orjson.loads(read) if read else None
+    if isinstance(content, dict):
+        fits = all(re.fullmatch(r"-?\d{1,18}", key, re.ASCII) and _is_colour(of) for key, of in content.items())
+    else:
+        fits = isinstance(content, list) and all(
+            isinstance(part, list) and len(part) == 2 and _is_interval(part[0]) and _is_colour(part[1])
+            for part in content
+        )
+    return read if content and fits else None
+
+
+def _is_interval(content: Any) -> bool:
+    return isinstance(content, list) and len(content) == 2 and all(type(end) in {int, float} for end in content)
+
+
+def _is_colour(content: Any) -> bool:
+    if isinstance(content, str):
+        return re.fullmatch(r"#(?:[0-9a-fA-F]{3,4}){1,2}", content) is not None
+    fits = isinstance(content, list) and len(content) in {3, 4}
+    return fits and all(type(part) is int and 0 <= part <= 255 for part in content)
+
+
 _IMAGES = one_of("png", "npy", "tif", "tiff", "jpeg", "jpg", "jp2", "webp", "pngraw")
 _SIDE = whole(1, MOST_PIXELS)
 _WORD = matching(r"[A-Za-z][\w-]{0,40}", "a word")
@@ -101,7 +127,7 @@ PARAMETERS: dict[str, Parameter] = {
     "c": numbers(64, many=True),
     "categorical": YES_OR_NO,
     "color_formula": text(200),
-    "colormap": structure(8000),
+    "colormap": Parameter(_colours, '{"value": [r, g, b, a]} or [[[low, high], [r, g, b, a]]] in JSON'),
     "colormap_name": _WORD,
     "coord_crs": COORDINATES,
     "cover_scale": whole(1, 100),

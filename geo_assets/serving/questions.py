@@ -32,6 +32,9 @@ _LONGEST = 16_000
 
 _DEEPEST_ZOOM = 30
 
+#: Degrees of a longitude: some count from 0 to 360.
+_MOST_LONGITUDE = 360
+
 #: Most levels of JSON in a parameter or a body: a collection of polygons in a feature has nine.
 DEEPEST_JSON = 40
 
@@ -202,6 +205,17 @@ def fault_of_path(path: str) -> str | None:
         if not all(side.read(n) for n in found.groups()):
             return f"a picture has at least one and at most {MOST_PIXELS} pixels on a side"
     return None
+
+
+def fault_of_place(path: str, query: Query) -> str | None:
+    """Say why a place in a path is refused, or None: in degrees, unless another system is named, it is on the Earth."""
+    found = re.match(rf"{_OF}/(?:bbox|point)/([^/]+)", path)
+    if not found or any(name == "coord_crs" and value not in {"EPSG:4326", "OGC:CRS84"} for name, value in query):
+        return None
+    sides = [float(part) for part in _without_ending(found[1]).split(",")]
+    if all(abs(x) <= _MOST_LONGITUDE for x in sides[::2]) and all(abs(y) <= 90 for y in sides[1::2]):
+        return None
+    return f"a place is longitude,latitude in degrees, up to {_MOST_LONGITUDE} and 90; other systems need coord_crs"
 
 
 def _without_ending(place: str) -> str:

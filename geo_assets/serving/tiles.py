@@ -23,28 +23,27 @@ import attr
 import pystac
 from cachetools import TTLCache
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Request
+from morecantile.defaults import TileMatrixSets, default_tms
 from psycopg_pool import ConnectionPool
 from starlette.types import ASGIApp, Receive, Scope, Send
 from titiler.core.dependencies import DefaultDependency
-from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 from titiler.core.factory import ColorMapFactory, MultiBaseTilerFactory, TMSFactory
 from titiler.core.middleware import CacheControlMiddleware
 from titiler.extensions import wmtsExtension
-from titiler.mosaic.errors import MOSAIC_STATUS_CODES
 from titiler.mosaic.extensions.wmts import wmtsExtension as wmtsExtensionMosaic
 from titiler.pgstac.backend import PGSTACBackend
-from titiler.pgstac.errors import PGSTAC_STATUS_CODES
 from titiler.pgstac.factory import MosaicTilerFactory
 from titiler.pgstac.model import Search
 
 from geo_assets import __version__
 from geo_assets.database.connections import DictConnection
+from geo_assets.serving import undrawn
 from geo_assets.serving.answers import problem
 from geo_assets.serving.assets import readers_of
 from geo_assets.serving.drawing import Limits, completed, with_asset
 from geo_assets.serving.pictures import PARAMETERS, Queue, bands_of, is_description, is_drawn, sized
 from geo_assets.serving.published import Published
-from geo_assets.serving.questions import Asked, query_of, with_query
+from geo_assets.serving.questions import Asked, Query, fault_of_place, query_of, with_query
 from geo_assets.serving.reader import open_reader_for_threads
 from geo_assets.settings import Settings
 
@@ -56,6 +55,9 @@ _KNOWN_SECONDS = 5.0
 
 #: Most items that are drawn into one picture of a collection.
 _MOST_ITEMS = 100
+
+#: Tiling schemes. That of UTM 31 covers no longitude whole, so its first tile ends in infinity.
+_SCHEMES = TileMatrixSets({name: told for name, told in default_tms.items() if name != "UTM31WGS84Quad"})
 
 #: Items of a collection that describe how it is drawn.
 _SAMPLE = 20
@@ -204,18 +206,25 @@ class _Completed:
             await refusal(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope["root_path"])
+        scope = undrawn.with_own_options(scope, query_of(scope), path)
         match = _OF.match(path)
         if match is None or not (is_drawn(path) or is_description(path)):
             await self._app(scope, receive, send)
             return
         assets, drawn = await asyncio.to_thread(self._rasters, match["collection"], match["item"])
         if is_description(path):
-            await self._app(with_query(scope, with_asset(query_of(scope), assets)), receive, send)
+            query = with_asset(query_of(scope), assets)
+            if match["item"] and assets and (name := _unknown(query, assets[0])):
+                told = f"there is no raster {name[:60]!r} in this item; there are: {', '.join(assets[0]) or 'none'}"
+                await problem(404, told)(scope, receive, send)
+                return
+            await self._app(with_query(scope, query), receive, send)
             return
+        nowhere = fault_of_place(path, query_of(scope))
         query = completed(query_of(scope), assets, drawn)
         bands, too_many = bands_of(query, assets)
         query, values, too_large = sized(query, path, bands, mosaic=match["item"] is None)
-        if fault := too_many or too_large:
+        if fault := nowhere or too_many or too_large:
             await problem(400, fault)(scope, receive, send)
             return
         await self._queue.answer(values, with_query(scope, query), receive, send)
@@ -229,6 +238,12 @@ class _Completed:
             return [_rasters(item) for item in self._catalogue.sample(collection)], drawn
         except HTTPException:
             return [], {}  # the application says what is not there
+
+
+def _unknown(query: Query, assets: dict[str, Any]) -> str | None:
+    """The first asset that is asked for and not there."""
+    asked = (value.partition("|")[0] for name, value in query if name == "assets")
+    return next((name for name in asked if name not in assets), None)
 
 
 def _drawn(collection: dict[str, Any]) -> dict[str, Limits]:
@@ -260,7 +275,7 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
         lifespan=lifespan,
     )
     _add_routes(app, catalogue, published)
-    add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES})
+    undrawn.install(app)
     app.add_middleware(CacheControlMiddleware, cachecontrol="private, max-age=60", exclude_path={r"/healthz$"})
     app.add_middleware(_Completed, catalogue=catalogue)
     app.add_middleware(Asked, parameters=PARAMETERS)
@@ -286,6 +301,7 @@ def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> Non
         add_statistics=False,
         add_part=True,
         add_ogc_maps=False,
+        supported_tms=_SCHEMES,
         extensions=[wmtsExtensionMosaic()],
     )
     items = MultiBaseTilerFactory(
@@ -293,12 +309,13 @@ def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> Non
         path_dependency=the_item,
         router_prefix="/collections/{collection_id}/items/{item_id}",
         reader_dependency=_Bounds,
+        supported_tms=_SCHEMES,
         add_viewer=False,
         extensions=[wmtsExtension()],
     )
     app.include_router(mosaics.router, prefix="/collections/{collection_id}", tags=["collections"])
     app.include_router(items.router, prefix="/collections/{collection_id}/items/{item_id}", tags=["items"])
-    app.include_router(TMSFactory().router, tags=["tiling schemes"])
+    app.include_router(TMSFactory(supported_tms=_SCHEMES).router, tags=["tiling schemes"])
     app.include_router(ColorMapFactory().router, tags=["colours"])
 
     app.include_router(_landing)
