@@ -5,6 +5,7 @@ Here: from a request to scopes. Not here: making tokens (`ledger/tokens.py`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -107,11 +108,12 @@ class _Oidc:
                 issuer=self._settings.oidc_issuer,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWKClientConnectionError as error:
+        except (jwt.PyJWKClientConnectionError, jwt.PyJWKSetError, json.JSONDecodeError) as error:
             told = "the identity provider's keys, by which a token is checked, cannot be fetched"
             raise GeoAssetsError("IDENTITY_PROVIDER_UNAVAILABLE", told) from error
-        except jwt.PyJWTError as error:
+        # an algorithm of another kind than the key's is a TypeError; a header may be nested without end
+        except (jwt.PyJWTError, TypeError, RecursionError) as error:
             raise GeoAssetsError("UNAUTHORIZED", f"the token is not valid: {type(error).__name__}") from error
         granted = claims.get("scp") or claims.get("scope") or claims.get("roles") or ""
-        words = granted.split() if isinstance(granted, str) else [str(g) for g in granted]
-        return Caller(str(claims["sub"]), frozenset(words) & frozenset(SCOPES))
+        words = granted.split() if isinstance(granted, str) else granted if isinstance(granted, list) else []
+        return Caller(str(claims["sub"]), frozenset(map(str, words)) & frozenset(SCOPES))

@@ -60,11 +60,21 @@ class Problem(BaseModel):
     correlation_id: str | None = Field(None, examples=["0b5e7c1e-6f5c-4a43-9d55-1f0d6d3c6f1a"])
 
 
+def status_of(error: GeoAssetsError) -> int:
+    """The HTTP status of an error."""
+    return _STATUS.get(error.code, _STATUS_OF_CLASS[error.error_class])
+
+
+def headers_of(status: int) -> dict[str, str]:
+    """What the headers of an error with this status say beside it."""
+    return {"Retry-After": _RETRY_AFTER} if status == 503 else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+
+
 def problem(
     request: Request, error: GeoAssetsError, *, correlation_id: str | None = None, status: int | None = None
 ) -> JSONResponse:
     """The response for an error."""
-    code = status or _STATUS.get(error.code, _STATUS_OF_CLASS[error.error_class])
+    code = status or status_of(error)
     body = Problem(
         type=str(request.url_for("error_description", code=error.code)),
         title=error.code,
@@ -73,8 +83,7 @@ def problem(
         remedy=error.remedy,
         correlation_id=correlation_id,
     )
-    headers = {"Retry-After": _RETRY_AFTER} if code == 503 else {"WWW-Authenticate": "Bearer"} if code == 401 else {}
-    return JSONResponse(body.model_dump(), status_code=code, media_type=MEDIA_TYPE, headers=headers)
+    return JSONResponse(body.model_dump(), status_code=code, media_type=MEDIA_TYPE, headers=headers_of(code))
 
 
 def install(app: FastAPI) -> None:

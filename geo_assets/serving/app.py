@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_cramjam.middleware import CompressionMiddleware
 
 from geo_assets.api.app import create_app
+from geo_assets.api.problems import headers_of, status_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.serving.answers import Discreet, Unfailing, WithHead, problem
 from geo_assets.serving.boxes import OrderedBoxes
@@ -146,7 +147,8 @@ class _Authenticated:
         try:
             await self._identify(Request(scope))
         except GeoAssetsError as error:
-            status, headers = (401, {"WWW-Authenticate": "Bearer"}) if error.code == "UNAUTHORIZED" else (403, {})
+            status = status_of(error)
+            headers = headers_of(status)
             answer = problem(status, error.message, title=error.code, remedy=error.remedy or "", headers=headers)
             await answer(scope, receive, send)
             return
