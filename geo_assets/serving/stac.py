@@ -16,6 +16,7 @@ from cql2 import Expr
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
+from stac_fastapi.extensions.query import QueryConformanceClasses
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
 from stac_fastapi.pgstac.core import CoreCrudClient
@@ -27,6 +28,8 @@ from geo_assets import __version__
 from geo_assets.errors import in_words
 from geo_assets.serving.answers import problem
 from geo_assets.serving.boxes import halves
+from geo_assets.serving.cql import Query, as_filter, with_polygons
+from geo_assets.serving.described import add_page
 from geo_assets.serving.links import for_clients
 from geo_assets.serving.origin import origin_of
 from geo_assets.serving.published import Published
@@ -47,11 +50,14 @@ class _Searches(CoreCrudClient):  # type: ignore[misc]
     async def _search_base(self, search_request: Any, request: Request) -> Any:
         if search_request.bbox and (both := halves(search_request.bbox)):
             search_request.bbox, search_request.intersects = None, both
-        if search_request.filter_expr:
-            _check_form(search_request.filter_expr)
+        if search_request.query and not search_request.filter_expr and (tree := as_filter(search_request.query)):
+            search_request.query, search_request.filter_expr = None, tree
+        search_request.filter_expr = with_polygons(search_request.filter_expr)
         try:
             return await super()._search_base(search_request, request=request)
-        except InvalidQueryParameter as error:  # which takes every wrong time for that of the parameter
+        except (InvalidQueryParameter, asyncpg.DataError) as error:  # the first is said of any time that is wrong
+            if search_request.filter_expr:
+                _check_form(search_request.filter_expr)
             raise error.__cause__ or error from None
 
     async def get_search(self, *args: Any, **kwargs: Any) -> Any:
@@ -67,11 +73,16 @@ class _Searches(CoreCrudClient):  # type: ignore[misc]
         if cleaned.get("bbox") and (both := halves(cleaned["bbox"])):
             del cleaned["bbox"]
             cleaned["intersects"] = both.model_dump(exclude_none=True)
+        if "filter" not in cleaned and (tree := as_filter(cleaned.get("query"))):
+            del cleaned["query"]
+            cleaned["filter"] = tree
+        if "filter" in cleaned:
+            cleaned["filter"] = with_polygons(cleaned["filter"])
         return cleaned
 
 
 def _check_form(tree: Any) -> None:
-    """Refuse a filter with a wrong number of arguments, which the library looks at in addresses alone."""
+    """Say what is wrong with a filter that the database could not read; in an address the library has done so."""
     try:
         Expr(tree).validate()
     except Exception as error:  # the parser has no other
@@ -159,13 +170,19 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
         use_api_hydrate=True,  # the database's own hydration loses what is null
         enable_transactions_extensions=False,
         enable_catalogs_extension=False,
-        docs_url="/api.html",
+        docs_url="",  # the library's page loads programs from elsewhere
         openapi_url="/api",
     )
-    api = instantiate_api(client=Client, extensions=Extensions(settings=own), lifespan=lifespan, settings=own)
+    asked = {
+        "search_map": {"query": Query()},
+        "collection_search_map": {"query": Query(conformance_classes=[QueryConformanceClasses.COLLECTIONS])},
+        "item_collection_map": {"query": Query(conformance_classes=[QueryConformanceClasses.ITEMS])},
+    }
+    api = instantiate_api(client=Client, extensions=Extensions(**asked, settings=own), lifespan=lifespan, settings=own)
     # compression, CORS and where we are behind a proxy are decided once for all (`app.py`)
     api.app.user_middleware.clear()
     app: FastAPI = api.app
+    add_page(app, "/api.html")
     app.add_middleware(Searches)
     for kind in (asyncpg.RaiseError, asyncpg.DataError):
         app.add_exception_handler(kind, _refused)

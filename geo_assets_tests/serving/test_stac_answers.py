@@ -1,5 +1,6 @@
 """What the STAC API finds, what it refuses, and that no answer of it tells where this machine has its files."""
 
+import json
 import re
 
 import psycopg
@@ -237,3 +238,66 @@ def test_no_list_of_what_lies_in_a_mosaic_names_a_file_of_this_machine(client, i
     answer = client.get(f"/tiles/collections/{COLLECTION}/{place}/assets")
     assert answer.status_code == 404
     assert "file:/" not in client.get(f"/tiles/collections/{COLLECTION}/{place}").text
+
+
+@pytest.fixture(scope="module")
+def titled(client, ingested):
+    """A collection with titles, for what is asked of texts."""
+    titles = {"one": "const.tif", "two": "a_b.tif", "three": "axb.gpkg", "four": "50%.tif"}
+    items = [box_item(name, "titled", 5, 50, 6, 51, title=title, gsd=10) for name, title in titles.items()]
+    load_items(ingested.settings, "titled", items, guard=lambda conn: None, record=lambda conn: None)
+    return "titled"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"title": {"startsWith": "a"}}, {"two", "three"}),
+        ({"title": {"endsWith": ".tif"}}, {"one", "two", "four"}),
+        ({"title": {"contains": "_"}}, {"two"}),
+        ({"title": {"contains": "%"}}, {"four"}),
+        ({"title": {"startsWith": "a", "endsWith": "g"}, "gsd": {"lte": 10}}, {"three"}),
+        ({"title": {"in": ["const.tif", "axb.gpkg"]}}, {"one", "three"}),
+        ({"gsd": {"eq": 10}}, {"one", "two", "three", "four"}),
+    ],
+)
+def test_every_operator_of_the_query_extension_that_is_claimed_is_answered(client, titled, query, found):
+    assert "https://api.stacspec.org/v1.0.0/item-search#query" in client.get("/stac/conformance").json()["conformsTo"]
+    text = json.dumps(query)
+    assert ids(client.get("/stac/search", params={"collections": titled, "query": text})) == found
+    assert ids(client.get(f"/stac/collections/{titled}/items", params={"query": text})) == found
+    assert ids(client.post("/stac/search", json={"collections": [titled], "query": query})) == found
+
+
+def test_collections_are_asked_for_with_the_same_operators(client, titled):
+    answer = client.get("/stac/collections", params={"query": '{"id":{"startsWith":"title"}}'})
+    assert [collection["id"] for collection in answer.json()["collections"]] == [titled]
+
+
+@pytest.mark.parametrize("query", [{"title": {"startsWith": 5}}, {"gsd": {"in": []}}, {"gsd": {"in": 5}}])
+def test_a_value_that_an_operator_does_not_take_is_refused(client, query):
+    is_plain(client.get("/stac/search", params={"query": json.dumps(query)}))
+    is_plain(client.post("/stac/search", json={"query": query}))
+
+
+@pytest.mark.parametrize(
+    ("box", "found"), [("4,-20,7,-10", {"far"}), ("4,-20,0,7,-10,9", {"far"}), (ACROSS, {"west-of-it", "east-of-it"})]
+)
+def test_a_box_in_a_filter_finds_what_lies_in_it(client, ocean, box, found):
+    asked = {"collections": ocean, "filter": f"S_INTERSECTS(geometry,BBOX({box}))"}
+    assert ids(client.get("/stac/search", params=asked)) == found
+    tree = {"op": "s_intersects", "args": [{"property": "geometry"}, {"bbox": [float(x) for x in box.split(",")]}]}
+    assert ids(client.post("/stac/search", json={"collections": [ocean], "filter": tree})) == found
+
+
+def test_a_box_in_a_filter_that_is_none_is_refused(client):
+    is_plain(client.get("/stac/search", params={"filter": "S_INTERSECTS(geometry,BBOX(1,2,0,1))"}))
+
+
+def test_the_page_of_the_api_that_is_linked_runs_no_program_and_tells_the_parameters(client):
+    (page,) = [link["href"] for link in client.get("/stac/").json()["links"] if link["rel"] == "service-doc"]
+    answer = client.get(page)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<script" not in answer.text
+    assert "<link" not in answer.text
+    assert "filter-lang" in answer.text
