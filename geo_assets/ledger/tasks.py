@@ -76,7 +76,7 @@ on conflict (job_id, stage, task_key) do update set
         when excluded.status = %(bad_input)s then excluded.status
         when old.fingerprint <> excluded.fingerprint or %(force)s then 'pending'
         when old.status in ('succeeded', 'skipped') and geo.still_published(old.outputs, old.fingerprint) then 'skipped'
-        when old.status in ('succeeded', 'skipped') then 'pending'                    -- another job replaced it
+        when old.status in ('succeeded', 'skipped') then 'pending'                    -- another job or load replaced it
         when old.status = %(bad_input)s then old.status
         when old.receipt is not null then 'running'
         else 'pending' end,
@@ -210,16 +210,23 @@ class Tasks(PendingTasks):
     @retrying
     def fingerprints(
         self, job_id: str, stages: Sequence[str], keys: Sequence[str]
-    ) -> dict[tuple[str, str], tuple[str, TaskStatus]]:
-        """(stage, task key) -> (fingerprint, status) of those of these tasks of a job that there are."""
+    ) -> dict[tuple[str, str], tuple[str, TaskStatus, bool]]:
+        """(stage, task key) -> (fingerprint, status, whether what it put out is still what is published) of those of
+        these tasks of a job that there are.
+        """
         with self._pool.connection() as conn:
             rows = conn.execute(
-                """select stage, task_key, fingerprint, status::text from geo.tasks
+                """select stage, task_key, fingerprint, status::text, geo.still_published(outputs, fingerprint) as still
+                     from geo.tasks
                     where job_id = %s and stage = any(%s) and task_key = any(%s) and listed""",
                 (job_id, list(stages), list(keys)),
             ).fetchall()
         return {
-            (str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), TaskStatus(str(row["status"])))
+            (str(row["stage"]), str(row["task_key"])): (
+                str(row["fingerprint"]),
+                TaskStatus(str(row["status"])),
+                bool(row["still"]),
+            )
             for row in rows
         }
 

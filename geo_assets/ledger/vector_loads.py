@@ -100,6 +100,20 @@ def _submitted_later(conn: psycopg.Connection[Any], load: Load) -> str | None:
     return str(row["source"] if isinstance(row, dict) else row[0])
 
 
+def loaded_over(conn: psycopg.Connection[Any], table: str, job_id: str, task_key: str) -> str | None:
+    """What a table holds in place of, or beside, what a job's task loaded, in words; None if it is the task's."""
+    row = conn.execute(
+        """select format('%%s, which was loaded %%s at %%s', source,
+                         case mode when 'replace' then 'over it' else 'into it, too,' end,
+                         to_char(loaded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) as told
+             from geo.loaded_over(%s, %s, %s)""",
+        (table, job_id, task_key),
+    ).fetchone()
+    if row is None:
+        return None
+    return str(row["told"] if isinstance(row, dict) else row[0])
+
+
 def forget_keys(conn: psycopg.Connection[Any], table: str) -> None:
     """Allow files that were appended to a table to be appended again: what it held is gone."""
     conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (table,))

@@ -29,6 +29,7 @@ from geo_assets.database.connections import connect
 from geo_assets.errors import ERRORS, GeoAssetsError, for_job
 from geo_assets.ledger import collection_files
 from geo_assets.ledger import receipts as ledger
+from geo_assets.ledger.vector_loads import loaded_over
 from geo_assets.outcomes import Outputs, read_outputs
 from geo_assets.raster.models import ValidateReport, ValidateRequest
 from geo_assets.receipts.model import PUBLISHED
@@ -231,7 +232,7 @@ class _Work:
                 self.fault(row, "ITEM_CHANGED", name, f"of {row['task_key']}: it is not as it was loaded")
 
     def tables(self, row: dict[str, Any], made: Outputs) -> None:
-        """Each table is there, with as many rows as its newest load left."""
+        """Each table is there, with as many rows as its newest load left, and that load is its job's."""
         for entry in made.all_tables:
             self.found.tables += 1
             try:
@@ -246,6 +247,8 @@ class _Work:
             if rows != expected:
                 detail = f"of {row['task_key']}: {how_many(rows, 'row')}, loaded: {expected:,}"
                 self.fault(row, "ROWS_CHANGED", entry.table, detail)
+            elif other := loaded_over(self.conn, entry.table, row["job_id"], row["task_key"]):
+                self.fault(row, "ROWS_CHANGED", entry.table, f"of {row['task_key']}: it holds {other}")
 
     def rows_of(self, table: str) -> int:
         """How many rows a table has.

@@ -222,16 +222,18 @@ def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
     return stages_of(source, parameters.stages)
 
 
-def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus] | None) -> tuple[Action, str]:
+def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus, bool] | None) -> tuple[Action, str]:
     if source.kind in REFUSALS:
         return "unsupported", f"{BAD_INPUT} by its name"
     if source.kind is Kind.COMPANION:
         return "companion", "belongs to the data, and stays where it is"
     if not stage or known is None:
         return "create", ""
-    before, status = known
+    before, status, still = known
     if before != now:
         return "change", "its bytes changed since"
     if status is BAD_INPUT:
         return "skip", f"{BAD_INPUT} before, unchanged"
-    return ("skip", "done, unchanged") if status in DONE else ("create", f"was {status}")
+    if status not in DONE:
+        return "create", f"was {status}"
+    return ("skip", "done, unchanged") if still else ("create", "done, and replaced by another job or load since")

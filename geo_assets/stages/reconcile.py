@@ -29,6 +29,7 @@ from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.ledger.raster_collections import collections_of
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
+from geo_assets.ledger.vector_loads import loaded_over
 from geo_assets.outcomes import INVENTORY, Outputs
 from geo_assets.parameters import PublishContainer
 from geo_assets.settings import Settings
@@ -357,7 +358,9 @@ class _Look:
     def tables(
         self, conn: psycopg.Connection, collection: str, published: list[PublishedTask], waiting: list[Unregistered]
     ) -> Iterator[Difference]:
-        """Compare tables with those that the ledger names, and their rows with those of their newest loads."""
+        """Compare tables with those that the ledger names, their rows with those of their newest loads, and whose these
+        are.
+        """
         snapshot = Snapshot(conn)
         made: list[Unregistered | PublishedTask] = [*waiting, *published]
         owners = {table.table: row for row in made for table in row.outputs.all_tables}
@@ -375,6 +378,8 @@ class _Look:
             if loaded is not None and rows != loaded:
                 detail = f"has {how_many(rows, 'row')}, loaded: {loaded:,}"
                 yield Difference(Class.ROWCOUNT_MISMATCH, table, detail, Owner.of(row))
+            elif other := loaded_over(conn, table, row.job_id, row.task_key):
+                yield Difference(Class.ROWCOUNT_MISMATCH, table, f"holds {other}", Owner.of(row))
         names = snapshot.table_names(collection)
         yield from _unowned(conn, names, owners.keys())
         yield from _staged(conn, names)

@@ -6,18 +6,23 @@ from datetime import timedelta
 import geopandas as gpd
 import pytest
 from shapely.geometry import box
+from typer.testing import CliRunner
 
+from geo_assets.cli import app as command_line
 from geo_assets.errors import GeoAssetsError
 from geo_assets.outcomes import TaskInput
 from geo_assets.parameters import Job, validate_parameters
+from geo_assets.receipts.verify import Scope, verify
 from geo_assets.stages import vector_tables
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.files import fingerprint_of_members
 from geo_assets.stages.orphans import sweep_orphans
+from geo_assets.stages.planning import make_plan
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_job
 from geo_assets.stages.vector_load import roll_back, staged_source
 from geo_assets.submissions.boundary import handle
+from geo_assets_tests.databases import environment
 from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.stages.test_deltas import Killed, world  # noqa: F401 - the fixture
 
@@ -237,3 +242,91 @@ def test_a_job_that_goes_on_after_its_run_died_does_not_replace_what_was_submitt
         world.retry(earlier, statuses=["quarantined"])
         assert status(world, earlier) == [("succeeded", None)]
         assert set(tables(world).values()) == {3}
+
+
+@pytest.fixture
+def load_over(world, monkeypatch, tmp_path):  # noqa: F811
+    """`geo-assets load` of two points into the one table of the container."""
+    for name, value in environment(world.context.settings).items():
+        monkeypatch.setenv(name, value)
+
+    def load(*options):
+        path = tmp_path / "stations.csv"
+        path.write_text("n,lon,lat\n7,8.5,47.5\n8,8.6,47.6\n")
+        (table,) = tables(world)
+        done = CliRunner().invoke(command_line, ["load", str(path), "--table", f"vector.{table}", *options])
+        assert done.exit_code == 0, done.output
+        return done
+
+    return load
+
+
+def told_of(world, job):  # noqa: F811
+    """What verify and reconcile say of tables, and what the plan of the same submission says."""
+    settings = world.context.settings
+    faults = [
+        (f.code, f.detail) for f in verify(settings, Scope(job_id=job)).faults if "TABLE" in f.code or "ROWS" in f.code
+    ]
+    found = [(str(d.kind), d.detail) for d in differences(world)]
+    asked = validate_parameters("ingest_container", {"container": world.name})
+    with make_plan(settings, world.context.tasks, asked) as made:
+        return faults, found, {source.stage: source.action for source in made.sources if source.stage}
+
+
+@pytest.mark.parametrize(
+    ("options", "then"),
+    [(("--allow-drift",), 2), (("--mode", "append", "--allow-drift"), 5)],
+    ids=["replace", "append"],
+)
+def test_a_table_that_another_file_was_loaded_into_is_told_and_loaded_again_by_the_next_submission(
+    world,  # noqa: F811
+    load_over,
+    options,
+    then,
+):
+    frame = gpd.GeoDataFrame({"n": [1, 2, 3]}, geometry=gpd.points_from_xy([1, 2, 3], [1, 2, 3]), crs=4326)
+    frame.to_file(world.folder / "a.gpkg")
+    job = world.deliver()
+    assert told_of(world, job) == ([], [], {"vector_tables": "skip"})
+    assert "the next run of that job replaces it" in load_over(*options).stderr
+    assert set(tables(world).values()) == {then}
+    faults, found, plan = told_of(world, job)
+    ((code, detail),), ((kind, also),) = faults, found
+    assert (code, kind, plan) == ("ROWS_CHANGED", "ROWCOUNT_MISMATCH", {"vector_tables": "create"})
+    assert "stations.csv" in detail
+    assert "stations.csv" in also
+    world.deliver()
+    assert set(tables(world).values()) == {3}
+    assert told_of(world, job) == ([], [], {"vector_tables": "skip"})
+
+
+def test_a_table_whose_earlier_version_was_called_back_is_what_its_user_wants_and_stays(world, load_over):  # noqa: F811
+    squares(world, 3, layers=("a",))
+    job = world.deliver()
+    load_over("--allow-drift", "--keep-versions", "1")
+    (table,) = tables(world)
+    roll_back(world.context.settings, table)
+    assert told_of(world, job) == ([], [], {"vector_tables": "skip"})
+    world.deliver()
+    assert tables(world) == {table: 3}
+
+
+def test_a_table_that_files_are_appended_to_by_hand_and_by_its_job_is_both_of_theirs(world, load_over):  # noqa: F811
+    frame = gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([1], [1]), crs=4326)
+    frame.to_file(world.folder / "a.gpkg")
+    for number in range(2):
+        job = world.deliver(mode="append")
+        if not number:
+            load_over("--mode", "append", "--allow-drift")
+    assert set(tables(world).values()) == {3}
+    assert verify(world.context.settings, Scope(job_id=job)).faults == ()
+
+
+def test_a_plan_tells_that_another_job_owns_now_what_was_done_as_the_submission_does(world):  # noqa: F811
+    squares(world, 3, layers=("a",))
+    job = world.deliver()
+    world.deliver(where="n > 0")
+    assert told_of(world, job)[2] == {"vector_tables": "create"}
+    world.deliver()
+    assert set(tables(world).values()) == {3}
+    assert told_of(world, job)[2] == {"vector_tables": "skip"}
