@@ -208,6 +208,10 @@ def _print_loaded(loaded: Sequence[Loaded]) -> None:
             markup=False,
             soft_wrap=True,
         )
+        if reasons := row.get("rejected_by_reason"):
+            reason, count = max(reasons.items(), key=lambda found: found[1])
+            place = f"; all rows: {row['rejects']}" if row.get("rejects") else ""
+            out.print(f"  rejected   {count:,} {one_line(reason)}{place}", markup=False, soft_wrap=True)
 
 
 def _row(done: Loaded) -> dict[str, Any]:

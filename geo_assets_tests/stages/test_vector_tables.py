@@ -246,19 +246,31 @@ def test_a_job_that_goes_on_after_its_run_died_does_not_replace_what_was_submitt
 
 @pytest.fixture
 def load_over(world, monkeypatch, tmp_path):  # noqa: F811
-    """`geo-assets load` of two points into the one table of the container."""
+    """`geo-assets load` of some points into the one table of the container."""
     for name, value in environment(world.context.settings).items():
         monkeypatch.setenv(name, value)
 
-    def load(*options):
+    def load(*options, body="n,lon,lat\n7,8.5,47.5\n8,8.6,47.6\n"):
         path = tmp_path / "stations.csv"
-        path.write_text("n,lon,lat\n7,8.5,47.5\n8,8.6,47.6\n")
+        path.write_text(body)
         (table,) = tables(world)
         done = CliRunner().invoke(command_line, ["load", str(path), "--table", f"vector.{table}", *options])
         assert done.exit_code == 0, done.output
         return done
 
     return load
+
+
+def test_a_load_prints_why_most_rows_were_rejected_and_where_they_are(world, load_over):  # noqa: F811
+    squares(world, 1, layers=("a",))
+    world.deliver()
+    (table,) = tables(world)
+    good = "8.5;47.3\n" * 4
+    said = load_over("--allow-drift", body=f"lon;lat\n{good}8,5;47,3\n8,6;47,3\nx;y\n").stdout.splitlines()
+    assert said == [
+        f"vector.{table}  4 rows (3 rejected)",
+        f"  rejected   2 coordinates are not numbers with a decimal point; all rows: vector.{table}__rejects",
+    ]
 
 
 def told_of(world, job):  # noqa: F811

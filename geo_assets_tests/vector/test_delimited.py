@@ -5,7 +5,7 @@ import pytest
 import shapely
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.reader.placing import ANOTHER_CRS, ANOTHER_SRID, NOT_NUMBERS, NOT_WKT
+from geo_assets.vector.reader.placing import ANOTHER_CRS, ANOTHER_SRID, BY_COMMA, BY_POINT, NOT_NUMBERS, NOT_WKT
 from geo_assets_tests.vector.conftest import send
 
 BLANKS = " " * 50_000
@@ -272,7 +272,7 @@ def test_a_comma_that_may_part_thousands_is_refused_until_it_is_said(rows):
 def test_a_comma_that_no_row_of_the_sample_explains_makes_no_number(rows, x):
     text = "n,x,y\n" + "".join(f"{n},500 {n:03},5 700 000\n" for n in range(100))
     _, sent, report = rows(f'{text}100,"{x}","5 700 000"\n', source_crs="EPSG:25832")
-    assert ([row["n"] for row in sent], report.rejected) == ([*range(100)], {NOT_NUMBERS: 1})
+    assert ([row["n"] for row in sent], report.rejected) == ([*range(100)], {BY_POINT: 1})
 
 
 def test_thousands_that_are_surely_parted_by_commas_need_no_sample(rows):
@@ -288,7 +288,28 @@ def test_a_decimal_mark_other_than_that_of_the_file_makes_no_number(rows, first,
     text = f'x;y\n"{first}";"5 700 000"\n"{other}";"5 700 000"\n'
     _, sent, report = rows(text, source_crs="EPSG:25832", decimal="." if "." in first else ",")
     assert [shapely.from_wkb(row["geom"]).x for row in sent] == [530000.5]
-    assert report.rejected == {NOT_NUMBERS: 1}
+    assert report.rejected == {BY_POINT if "." in first else BY_COMMA: 1}
+
+
+@pytest.mark.parametrize(
+    ("most", "few", "reason"),
+    [
+        (("8.5", "47.3"), ("8,5", "47,3"), BY_POINT),
+        (("8,5", "47,3"), ("8.5", "47.3"), BY_COMMA),
+        (("8.5", "47.3"), ("8,500", "47,300"), BY_POINT),
+        (("8.500", "47.300"), ("8,5", "47,3"), BY_POINT),
+    ],
+)
+def test_where_rows_have_two_decimal_marks_that_of_most_is_taken_and_the_reason_names_it(rows, most, few, reason):
+    text = "n;lon;lat\n" + "".join(f"{n};{';'.join(few if n == 2 else most)}\n" for n in range(4))
+    _, sent, report = rows(text)
+    assert ([row["n"] for row in sent], report.rejected) == ([0, 1, 3], {reason: 1})
+    assert {shapely.from_wkb(row["geom"]).wkt for row in sent} == {"POINT (8.5 47.3)"}
+
+
+def test_where_as_many_coordinates_have_a_point_as_a_comma_the_point_is_taken(rows):
+    _, sent, report = rows("n;lon;lat\n0;8,5;47,3\n1;8.5;47.3\n")
+    assert ([row["n"] for row in sent], report.rejected) == ([1], {BY_POINT: 1})
 
 
 @pytest.mark.parametrize("header", ["POINT_X,POINT_Y", "X Coord,Y Coord", "utm_easting,utm_northing", "X.UTM,Y.UTM"])

@@ -135,6 +135,8 @@ _DMS = re.compile(
 )
 
 NOT_NUMBERS = "coordinates are not numbers"
+#: Those of rows that have the other decimal mark than most.
+BY_POINT, BY_COMMA = (f"{NOT_NUMBERS} with a decimal {mark}" for mark in ("point", "comma"))
 NOT_WKT = "unreadable WKT"
 NOT_WKB = "unreadable WKB"
 NOT_GEOJSON = "unreadable GeoJSON geometry"
@@ -306,25 +308,21 @@ def _pair(x: int, y: int, crs: str | None, rows: list[list[str]], options: Layer
 
 
 def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
-    """Return the decimal mark of coordinates, as far as some of them decide it.
+    """Return the decimal mark of coordinates, as far as some of them decide it; where there are both, that of most.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, `530,000` may be 530 or 530000, and no other value decides it.
     """
     if any(re.match(_SURELY_BY_COMMAS, v) for v in values):
         return "."
-    if any(
-        "," in v
-        and not _EITHER.fullmatch(v)
-        and (re.match(_COMMA, v) or re.match(_BY_POINTS, v) or re.match(_by_blanks(","), v))
-        for v in values
-    ):
-        return ","
     unclear = next((v for v in values if _EITHER.fullmatch(v)), None)
-    if unclear is None:
+    # no longitude or latitude has thousands
+    commas = sum("," in v and (geographic or not _EITHER.fullmatch(v)) and _has_comma(v) for v in values)
+    points = sum("." in v and (geographic or not re.match(_BY_POINTS, v)) and bool(re.match(_PLAIN, v)) for v in values)
+    if commas > points:
+        return ","
+    if unclear is None or commas:
         return UNDECIDED
-    if geographic:
-        return ","  # no longitude or latitude has thousands
     raise GeoAssetsError(
         "INVALID_PARAMETERS",
         f"{name} has coordinates such as {unclear!r}, whose comma may separate thousands or decimals",
@@ -334,11 +332,28 @@ def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
     )
 
 
+def _has_comma(value: str) -> bool:
+    """Whether it is a number where the comma is the decimal mark."""
+    return any(re.match(pattern, value) for pattern in (_COMMA, _BY_POINTS, _by_blanks(",")))
+
+
+def _has_point(value: str) -> bool:
+    """Whether it is a number where the point is the decimal mark."""
+    return any(re.match(pattern, value) for pattern in (_PLAIN, _BY_COMMAS, _by_blanks(".")))
+
+
 def _from_pair(x_text: pa.Array, y_text: pa.Array, decimal: str) -> tuple[pa.Array, dict[int, str]]:
     (x, x_empty), (y, y_empty) = _numbers(x_text, decimal, "EW"), _numbers(y_text, decimal, "NS")
     missing = x_empty & y_empty
     faulty = ~missing & (np.isnan(x) | np.isnan(y))
-    return points(x, y, ~(missing | faulty)), dict.fromkeys(np.flatnonzero(faulty).tolist(), NOT_NUMBERS)
+    wrong = {row: _wrong_with(decimal, x_text[row], y_text[row]) for row in np.flatnonzero(faulty).tolist()}
+    return points(x, y, ~(missing | faulty)), wrong
+
+
+def _wrong_with(decimal: str, *values: pa.Scalar[Any]) -> str:
+    """Return why a row is rejected: where it has the other decimal mark, with that of the file."""
+    is_number, reason = (_has_point, BY_COMMA) if decimal == "," else (_has_comma, BY_POINT)
+    return reason if all(is_number(str(value.as_py() or "").strip()) for value in values) else NOT_NUMBERS
 
 
 def points(x: Any, y: Any, valid: Any) -> pa.Array:
