@@ -46,6 +46,12 @@ _I, _T, _R, _X = ErrorClass.INVALID, ErrorClass.TRANSIENT, ErrorClass.RESOURCE, 
 #: What makes a lost or damaged output again; `for_job` names the job.
 _AGAIN = "make it again: geo-assets retry JOB_ID --force"
 
+#: What a file without a CRS needs. Other parameters are another job: with all files it would make the good ones again.
+NAME_CRS = (
+    "name the CRS that it has, in a job of its own for this file alone: --param include=NAME --param"
+    " source_crs=EPSG:25832 (load and cog: --source-crs EPSG:25832)"
+)
+
 #: What mends a difference.
 _REPAIR = "have it mended: geo-assets reconcile --repair"
 
@@ -141,7 +147,7 @@ _OURS: dict[str, ErrorKind] = {
     "UNSAFE_ARCHIVE": ErrorKind(_I, "make a plain zip of the data files alone, and upload that"),
     "EMPTY_ARCHIVE": ErrorKind(_I, "put the data files into the archive and upload it again"),
     # rasters
-    "RASTER_NO_CRS": ErrorKind(_I, "name the CRS that it has, for example: --param source_crs=EPSG:25832"),
+    "RASTER_NO_CRS": ErrorKind(_I, NAME_CRS),
     "RASTER_UNSUPPORTED": ErrorKind(_I, "convert it to GeoTIFF and upload that"),
     "RASTER_SUBDATASETS": ErrorKind(
         _I, "name a directory for all of them, or one of them: geo-assets cog SRC DST --variable NAME"
@@ -150,9 +156,7 @@ _OURS: dict[str, ErrorKind] = {
     "INVALID_CRS": ErrorKind(_I, "name the CRS as EPSG:code"),
     "COG_VALIDATION_FAILED": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # vectors
-    "VECTOR_NO_CRS": ErrorKind(
-        _I, "add the .prj, or name the CRS that it has, for example: --param source_crs=EPSG:25832"
-    ),
+    "VECTOR_NO_CRS": ErrorKind(_I, f"add the .prj, or {NAME_CRS}"),
     "VECTOR_NO_LAYERS": ErrorKind(_I, "upload a file with at least one layer that has geometry"),
     "VECTOR_NO_GEOMETRY": ErrorKind(
         _I, "add longitude/latitude or WKT columns, or upload a format that carries geometry"
@@ -174,7 +178,11 @@ _OURS: dict[str, ErrorKind] = {
     ),
     "INVALID_KEY": ErrorKind(_I, "name columns whose values are present and distinct as the key"),
     "SCHEMA_DRIFT": ErrorKind(_I, "correct the source, or allow it: --allow-drift, or --param schema_drift=allow"),
-    "SUPERSEDED": ErrorKind(_I, "nothing to do: the result of the later submission stays"),
+    "SUPERSEDED": ErrorKind(
+        _I,
+        "nothing to do: the result of the later submission stays; to have this one in its place, with all files of its"
+        " job made again: geo-assets retry JOB_ID --force",
+    ),
     "ALREADY_LOADED": ErrorKind(_I, "nothing to do: its rows are in the table"),
     "NO_VERSION": ErrorKind(_I, "load with --keep-versions N: earlier versions are kept from then on"),
     "SCHEMA_MISMATCH": ErrorKind(_X, "nothing was published; report this with the file's name"),

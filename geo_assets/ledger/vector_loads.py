@@ -7,7 +7,7 @@ Here: statements on `geo.vector_loads`. Not here: loading (`vector/`), who calls
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -66,11 +66,9 @@ def record(
             appended before.
     """
     if load.mode in {"replace", "rollback"}:
-        source = None if is_new else _submitted_later(conn, load)
-        if source is not None:
-            raise GeoAssetsError(
-                "SUPERSEDED", f"{load.table} holds {source}, which was submitted later than {load.source}"
-            )
+        later = None if is_new else _submitted_later(conn, load)
+        if later is not None:
+            raise GeoAssetsError("SUPERSEDED", f"{load.table} holds {later}")
         forget_keys(conn, load.table)
     written = conn.execute(
         "insert into geo.vector_loads (table_name, source, layer, mode, load_key, submitted_at, features, loaded,"
@@ -89,15 +87,29 @@ def record(
 
 
 def _submitted_later(conn: psycopg.Connection[Any], load: Load) -> str | None:
-    """The source of the newest load into a table that was submitted later than this one."""
+    """The newest load into a table that was submitted later than this one, and when both were, in words."""
     row = conn.execute(
-        "select source from geo.vector_loads where table_name = %s and mode in ('replace', 'rollback') and"
-        " submitted_at > %s order by load_id desc limit 1",
+        "select source, load_key, submitted_at from geo.vector_loads where table_name = %s and"
+        " mode in ('replace', 'rollback') and submitted_at > %s order by load_id desc limit 1",
         (load.table, load.submitted_at),
     ).fetchone()
     if row is None:
         return None
-    return str(row["source"] if isinstance(row, dict) else row[0])
+    source, key, at = row.values() if isinstance(row, dict) else row
+    of, own = _job_of(key), _job_of(next(iter(load.load_keys), None))
+    return (
+        f"{source}{of and f' of {of}'}, which was submitted at {_when(at)}, later than {own or load.source} at"
+        f" {_when(load.submitted_at)}"
+    )
+
+
+def _job_of(load_key: str | None) -> str:
+    """Whose load it is, by its key; nothing of one by hand, and of one that has been appended to since."""
+    return f"job {load_key.partition('/')[0][:12]}" if load_key else ""
+
+
+def _when(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def loaded_over(conn: psycopg.Connection[Any], table: str, job_id: str, task_key: str) -> str | None:

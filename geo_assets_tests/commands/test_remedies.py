@@ -108,3 +108,11 @@ def test_every_command_that_a_text_names_can_be_typed_as_it_stands():
 def test_a_command_that_cannot_be_typed_is_noticed(words):
     with pytest.raises(CannotBeTypedError):
         typed(words)
+
+
+@pytest.mark.parametrize("code", ["RASTER_NO_CRS", "VECTOR_NO_CRS"])
+def test_the_remedy_for_a_file_without_a_crs_is_a_request_for_that_file_alone(code):
+    """With `source_crs` for all files it would be another job, which owns what the good files became."""
+    remedy = ERRORS[code].remedy
+    assert "--param include=NAME --param source_crs=EPSG:25832" in remedy
+    assert "in a job of its own" in remedy

@@ -1,7 +1,7 @@
 """Vector sources of a job become tables: those of one source together, and each is somebody's."""
 
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import geopandas as gpd
 import pytest
@@ -228,6 +228,12 @@ def killed_before_publication(world, **asked):  # noqa: F811
         return world.deliver(**asked)
 
 
+def submitted(world, job):  # noqa: F811
+    """When a job was first submitted, in UTC."""
+    ((at,),) = world.rows("select requested_at from geo.attempts where job_id = %s and attempt = 1", job)
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def test_a_job_that_goes_on_after_its_run_died_does_not_replace_what_was_submitted_later(world):  # noqa: F811
     squares(world, 3, layers=("a",))
     earlier = killed_before_publication(world)
@@ -236,6 +242,10 @@ def test_a_job_that_goes_on_after_its_run_died_does_not_replace_what_was_submitt
         assert set(tables(world).values()) == {2}
         world.go_on(earlier)
         assert status(world, earlier) == [("quarantined", "SUPERSEDED")]
+        ((said, remedy),) = world.rows("select error_message, remedy from geo.tasks where job_id = %s", earlier)
+        first, second = (submitted(world, job) for job in (earlier, later))
+        assert f"of job {later[:12]}, which was submitted at {second}, later than job {earlier[:12]} at {first}" in said
+        assert f"geo-assets retry {earlier[:12]} --force" in remedy
         assert set(tables(world).values()) == {2}
         unpublish_job(world.context.settings, world.submitter.jobs, later, by="test")
         assert tables(world) == {}

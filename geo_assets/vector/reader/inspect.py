@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from geo_assets.epsg import parse_code
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import NAME_CRS, GeoAssetsError
 from geo_assets.longitudes import footprint
 from geo_assets.text import how_many
 from geo_assets.vector.crs import (
@@ -483,13 +483,13 @@ def _no_crs(ref: LayerRef, named: str | None) -> GeoAssetsError:
     prj = ref.dataset.path.with_suffix(".prj")
     if prj.is_file():
         found = f"{text[:80]!r} in its .prj is no CRS that is known" if (text := said_by(prj)) else "its .prj is empty"
-        remedy = "replace the .prj, or name the CRS that it has, for example: --param source_crs=EPSG:25832"
+        remedy = f"replace the .prj, or {NAME_CRS}"
         return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say its CRS: {found}", remedy=remedy)
     if named and "[" not in named and "{" not in named:  # a name, not a definition
         return GeoAssetsError(
             "VECTOR_NO_CRS",
             f"{ref.title} names a CRS that is not known: {named[:80]!r}",
-            remedy="name the CRS that it has, for example: --param source_crs=EPSG:25832",
+            remedy=NAME_CRS,
         )
     return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in")
 
