@@ -20,10 +20,14 @@ _PAGE = re.compile(r"(?<![\w./-])docs/[\w-]+\.md")
 
 def program(home: Path | None = None) -> str:
     """The command line of this program from any directory, for the stack of `home`, or of this process."""
-    beside = Path(sys.executable).with_name("geo-assets")
-    called = shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets"
     home = home or default_home()
-    return called if home == checkout_home() else f"GEO_ASSETS_HOME={shlex.quote(str(home))} {called}"
+    return program_alone() if home == checkout_home() else f"GEO_ASSETS_HOME={shlex.quote(str(home))} {program_alone()}"
+
+
+def program_alone() -> str:
+    """The same, for whichever stack is named before it."""
+    beside = Path(sys.executable).with_name("geo-assets")
+    return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets"
 
 
 def runnable(hint: str, home: Path | None = None) -> str:

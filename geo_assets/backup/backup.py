@@ -57,13 +57,19 @@ def back_up(
 
     Raises:
         GeoAssetsError: FOLDER_NOT_EMPTY, PG_DUMP_NOT_FOUND, RELEASE_DIFFERS, DATABASE_UNAVAILABLE, DISK_FULL, and those
-            of a store that does not answer: the folder then is no backup.
+            of a store that does not answer: nothing is left then.
     """
     insist_on_release(settings)
     postgresql.insist(settings)
     chosen = [BlobRef.parse(name, path_required=False) for name in containers]
     folder = Folder(destination)
-    folder.begin()
+    with folder.begun():
+        return _filled(settings, folder, chosen, blobs=blobs, log=log, tell=tell)
+
+
+def _filled(
+    settings: Settings, folder: Folder, chosen: Sequence[BlobRef], *, blobs: bool, log: Log, tell: Tell
+) -> Manifest:
     made_at = datetime.now(UTC)
     with _without_deletions(settings) as conn:
         at_work = ledger.jobs_at_work(conn)
@@ -107,7 +113,7 @@ def _without_deletions(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
             raise GeoAssetsError(
                 "DATABASE_UNAVAILABLE",
                 f"the connection that held back deletions was lost: {one_line(str(error))[:200]}",
-                remedy="delete the folder, and make the backup again",
+                remedy="make the backup again",
             ) from error
 
 

@@ -9,7 +9,9 @@ the SHA-256 of their bytes, so any name of a blob is possible, and damage is not
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,12 +79,26 @@ class Folder:
         """Where the bytes with a hash are."""
         return self.path / "blobs" / sha256[:2] / sha256
 
-    def begin(self) -> None:
-        """Make the folder.
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Make the folder; leaving by an exception, also Ctrl-C, takes back what was made, so that it can be made again.
 
         Raises:
             GeoAssetsError: FOLDER_NOT_EMPTY.
         """
+        there = self.path.is_dir()
+        self._begin()
+        try:
+            yield
+        except BaseException:
+            for made in self.path.iterdir() if there else [self.path]:
+                if made.is_dir():
+                    shutil.rmtree(made, ignore_errors=True)
+                else:
+                    made.unlink(missing_ok=True)
+            raise
+
+    def _begin(self) -> None:
         if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
             raise GeoAssetsError("FOLDER_NOT_EMPTY", f"{self.path} is there already, and is no empty folder")
         (self.path / "blobs").mkdir(parents=True)

@@ -5,6 +5,7 @@ Here: arguments, progress, what is printed. Not here: what is copied, and in whi
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json
-from geo_assets.hints import program
+from geo_assets.hints import program, program_alone
 from geo_assets.text import how_many, human_bytes
 
 BACKUP_EXAMPLE = (
@@ -62,7 +63,13 @@ def backup(
     )
     if made.left_out:
         out.print(f"left out: {how_many(made.left_out, 'file')} with a name that no store takes, see above")
-    out.print(f"to restore it, in an empty home: {program()} restore {folder.absolute()}", markup=False, soft_wrap=True)
+    new = f"GEO_ASSETS_HOME=NEW_HOME {program_alone()}"
+    out.print(
+        f"to restore it, in an empty home: {new} up --database-only, then {new} restore"
+        f" {shlex.quote(str(folder.absolute()))}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def restore(

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -196,6 +198,35 @@ def test_a_folder_with_something_in_it_is_no_place_for_a_backup(settings, job, t
     assert error(run(settings, "backup", str(tmp_path), "--json")) == "FOLDER_NOT_EMPTY"
     assert (tmp_path / "mine.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["a folder that is made", "an empty folder"])
+def test_a_backup_that_is_interrupted_leaves_nothing_and_is_made_by_the_same_command_again(
+    settings, job, tmp_path, monkeypatch, there
+):
+    folder = tmp_path / "backups" / "monday"
+    if there:
+        folder.mkdir(parents=True, mode=0o755)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    for at in ("database", "default/cogs"):
+        with pytest.raises(KeyboardInterrupt):
+            back_up(settings, folder, log=lambda said, at=at: said == at and stopped(), tell=lambda *_: None)
+        assert (folder.exists(), there and list(folder.iterdir())) == (there, there and [])
+    assert back_up(settings, folder, log=print, tell=lambda *_: None).blobs == 2
+
+
+def test_the_commands_that_a_backup_prints_restore_it_in_an_empty_home(settings, job, tmp_path):
+    folder = tmp_path / "of monday"
+    done = run(settings, "backup", str(folder), "--no-blobs")
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.partition("in an empty home: ")[2].replace("\n", " ").strip()
+    up, _, restore = printed.partition(", then ")
+    for command, words in ((up, ["up", "--database-only"]), (restore, ["restore", str(folder)])):
+        home, program, *rest = shlex.split(command)
+        assert (home, Path(program).name, rest) == ("GEO_ASSETS_HOME=NEW_HOME", "geo-assets", words)
 
 
 def test_a_backup_that_was_interrupted_is_none_and_one_that_was_changed_is_refused(
