@@ -258,7 +258,10 @@ def _how_it_is_made_again(file: Path) -> str:
     """
     if collection := _published_in(file):
         return f"a job published it; which, and what makes it again: geo-assets verify --collection {collection}"
-    return f"make it again: geo-assets cog SOURCE {file}"
+    return (
+        "if it is a COG that was damaged, make it again from its source; if it is an ordinary raster: geo-assets cog"
+        f" {shlex.quote(str(file))} OTHER.tif"
+    )
 
 
 def _published_in(file: Path) -> str | None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -147,7 +148,20 @@ def test_the_validator_names_what_is_wrong_and_fails(tmp_path, home):
     assert done.returncode == 1
     assert json.loads(done.stdout)["problems"]
     assert "is not a valid COG" in done.stderr
-    assert f"geo-assets cog SOURCE {tmp_path / 'out.tif'}" in done.stderr
+    assert "from its source" in done.stderr
+
+
+def test_the_hint_of_the_validator_for_a_file_that_is_no_cog_makes_one_and_leaves_the_file_alone(tmp_path, home):
+    plain = write(tmp_path / "plain dem.tif", np.ones((1, 600, 600), "uint8"), tiled=False)
+    before = plain.read_bytes()
+    done = cog("validate", plain, home=home)
+    assert done.returncode == 1
+    words = shlex.split(done.stderr.partition("/geo-assets ")[2])
+    words = [str(tmp_path / word) if word == "OTHER.tif" else word for word in words]
+    assert words == ["cog", str(plain), str(tmp_path / "OTHER.tif")]
+    assert cog(*words[1:], home=home).returncode == 0
+    assert cog("validate", words[-1], home=home).returncode == 0
+    assert plain.read_bytes() == before
 
 
 def test_of_a_published_cog_that_is_damaged_its_collection_is_named_and_no_command_that_writes_there(tmp_path, home):
@@ -158,7 +172,7 @@ def test_of_a_published_cog_that_is_damaged_its_collection_is_named_and_no_comma
     done = cog("validate", published, home=home, GEO_ASSETS_HOME=str(tmp_path / "stack"))
     assert done.returncode == 1
     assert "geo-assets verify --collection landing" in done.stderr
-    assert "cog SOURCE" not in done.stderr
+    assert "OTHER.tif" not in done.stderr
 
 
 def test_help_has_examples(home):
