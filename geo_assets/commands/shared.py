@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from geo_assets.ledger.models import JobRecord
+    from geo_assets.settings import Settings
     from geo_assets.submissions.submit import Submitter
 
 JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
@@ -32,10 +33,25 @@ def open_submitter() -> Submitter:
     Raises:
         GeoAssetsError: STACK_NOT_RUNNING.
     """
-    from geo_assets.settings import load_settings
     from geo_assets.submissions.submit import Submitter
 
-    return Submitter(load_settings())
+    return Submitter(settings_of_running())
+
+
+def settings_of_running() -> Settings:
+    """The settings, if something listens where the database is to be: a person does not wait for what is stopped, as
+    runs and servers do.
+
+    Raises:
+        GeoAssetsError: STACK_NOT_RUNNING.
+    """
+    from geo_assets.database.connections import away, refuses
+    from geo_assets.settings import load_settings
+
+    settings = load_settings()
+    if refuses(settings):
+        raise GeoAssetsError("STACK_NOT_RUNNING", away(settings).message)
+    return settings
 
 
 def follow_job(submitter: Submitter, job_id: str, console: Console = err) -> JobRecord:

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json
-from geo_assets.commands.shared import follow_job
+from geo_assets.commands.shared import follow_job, settings_of_running
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
 from geo_assets.task_status import BAD_INPUT
@@ -84,9 +84,8 @@ def env(
 def psql(context: typer.Context) -> None:
     """Open psql on the stack's database with the read-only role; accepts the arguments of psql."""
     from geo_assets.local.stack import Stack
-    from geo_assets.settings import load_settings
 
-    path, environment = Stack().psql(load_settings())
+    path, environment = Stack().psql(settings_of_running())
     # it becomes psql, with its terminal and its signals
     os.execve(path, [path, *context.args], environment)  # noqa: S606
 

@@ -59,13 +59,12 @@ def submit(
     from geo_assets.ledger.models import JobStatus
     from geo_assets.settings import load_settings
     from geo_assets.submissions.cli_parameters import read_parameters
-    from geo_assets.submissions.submit import Submitter
 
     asked = [
         f"{name}=true" for name, wanted in (("allow_empty", allow_empty), ("verify_sources", verify_sources)) if wanted
     ]
     parameters = read_parameters(job_type, [*(param or []), *asked], params_file)
-    with Submitter(load_settings()) as submitter:
+    with open_submitter() as submitter:
         if plan_hash:
             from geo_assets.stages.planning import insist_on_plan
 

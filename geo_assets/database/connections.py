@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import select
+import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.kept import Kept
 from geo_assets.settings import Role, Settings
 from geo_assets.text import one_line
@@ -75,9 +76,7 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
         pool.open(wait=True, timeout=_ANSWER_SECONDS)
     except PoolTimeout as error:
         pool.close()
-        raise GeoAssetsError(
-            "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
-        ) from error
+        raise away(settings) from error
     return pool
 
 
@@ -90,11 +89,29 @@ def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = F
     try:
         conn = psycopg.connect(settings.dsn(role), autocommit=autocommit)
     except psycopg.OperationalError as error:
-        raise GeoAssetsError(
-            "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
-        ) from error
+        raise away(settings) from error
     _python_json(conn)
     return conn
+
+
+def refuses(settings: Settings) -> bool:
+    """Whether nothing listens where PostgreSQL is to be: known at once, while it may take long not to answer."""
+    try:
+        socket.create_connection((settings.pg_host, settings.pg_port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # it may only be slow, or far away
+        return False
+    return False
+
+
+def away(settings: Settings) -> GeoAssetsError:
+    """DATABASE_UNAVAILABLE; where nothing listens, with the command that starts it."""
+    return GeoAssetsError(
+        "DATABASE_UNAVAILABLE",
+        f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer",
+        remedy=ERRORS["STACK_NOT_RUNNING"].remedy if refuses(settings) else None,
+    )
 
 
 class KeptConnection(Kept[psycopg.Connection]):

@@ -17,7 +17,7 @@ import psycopg
 import tenacity
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from geo_assets.database.connections import log_try
+from geo_assets.database.connections import away, log_try, refuses
 from geo_assets.errors import GeoAssetsError
 from geo_assets.home import project_file
 from geo_assets.settings import Settings
@@ -160,6 +160,8 @@ def insist_on_release(settings: Settings) -> None:
         with psycopg.connect(settings.dsn("pipeline"), connect_timeout=10) as conn:
             applied: dict[str, str] = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
     except psycopg.OperationalError as error:
+        if refuses(settings):
+            raise away(settings) from None
         raise GeoAssetsError(
             "DATABASE_UNAVAILABLE", f"the database does not answer: {one_line(str(error))[:300]}"
         ) from None
