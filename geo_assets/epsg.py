@@ -29,7 +29,16 @@ def parse_code(text: str) -> CRS:
     try:
         crs = CRS.from_user_input(text)
     except CRSError:
-        raise GeoAssetsError("INVALID_CRS", f"{text} is not a CRS that PROJ knows") from None
+        raise no_such_code(text) from None
     if not (crs.is_geographic or crs.is_projected):
         raise GeoAssetsError("INVALID_CRS", f"{text} ({crs.name}) is neither geographic nor projected")
     return crs
+
+
+def no_such_code(text: str) -> GeoAssetsError:
+    """INVALID_CRS, for a code that is written as one."""
+    return GeoAssetsError(
+        "INVALID_CRS",
+        f"{text} is not a CRS that PROJ knows: there is no such code",
+        remedy="look for its code, for example at https://epsg.org",
+    )

@@ -49,7 +49,7 @@ _AGAIN = "make it again: geo-assets retry JOB_ID --force"
 #: What a file without a CRS needs. Other parameters are another job: with all files it would make the good ones again.
 NAME_CRS = (
     "name the CRS that it has, in a job of its own for this file alone: --param include=NAME --param"
-    " source_crs=EPSG:25832 (load and cog: --source-crs EPSG:25832)"
+    " source_crs=EPSG:25832"
 )
 
 #: What mends a difference.
@@ -156,7 +156,7 @@ _OURS: dict[str, ErrorKind] = {
     "INVALID_CRS": ErrorKind(_I, "name the CRS as EPSG:code"),
     "COG_VALIDATION_FAILED": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # vectors
-    "VECTOR_NO_CRS": ErrorKind(_I, f"add the .prj, or {NAME_CRS}"),
+    "VECTOR_NO_CRS": ErrorKind(_I, NAME_CRS),
     "VECTOR_NO_LAYERS": ErrorKind(_I, "upload a file with at least one layer that has geometry"),
     "VECTOR_NO_GEOMETRY": ErrorKind(
         _I, "add longitude/latitude or WKT columns, or upload a format that carries geometry"

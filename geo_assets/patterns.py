@@ -17,8 +17,8 @@ ACCOUNT_ALIAS = re.compile(r"[a-z][a-z0-9_]{0,30}")
 #: Of a collection that a submission or a person makes.
 COLLECTION_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
-#: A reference system of the EPSG registry.
-EPSG_CODE = re.compile(r"EPSG:\d{4,6}")
+#: A reference system of the EPSG registry, if there is such a code.
+EPSG_CODE = re.compile(r"EPSG:\d{1,6}")
 
 
 def whole(pattern: re.Pattern[str]) -> str:

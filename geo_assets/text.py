@@ -88,7 +88,8 @@ def without_name(said: str, name: str) -> str:
     if "." not in name:  # it may be a word like any other
         return said
     named = rf"(?<![\w.-])['\"`]?{re.escape(name)}['\"`]?(?![\w-]|\.\w)"
-    return re.sub(named, "it", re.sub(rf"(^|\s+){named}\s*:\s*", lambda match: ": " if match[1] else "", said))
+    named_again = re.sub(rf"(^|\s+){named}\s*:\s*", lambda match: ": " if match[1] else "", said)
+    return re.sub(r"^it not ", "it is not ", re.sub(named, "it", named_again))  # as GDAL says it
 
 
 def slug(text: str, *, length: int, separator: str = "-") -> str:

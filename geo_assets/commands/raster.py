@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from geo_assets import capture
 from geo_assets.background import every
 from geo_assets.commands.console import JsonFlag, err, out, print_json
+from geo_assets.commands.own_file import in_words_of_commands, own_file
 from geo_assets.commands.place import put_in_place
 from geo_assets.commands.source import lay_out, members_of
 from geo_assets.errors import GeoAssetsError
@@ -121,7 +122,7 @@ def convert(
     destination = destination.absolute()
     into_folder = destination.is_dir() or not destination.suffix
     _refuse_options(None if into_folder else destination.parent, resolution, taken)
-    with _alone(source) as (pool, folder, private):
+    with own_file(source, raster=True), _alone(source) as (pool, folder, private):
         told = folder / "progress"
         options = {
             "profile": profile,
@@ -219,7 +220,7 @@ def _tell_all(placed: list[Path], converted: ConvertedSource, *, as_json: bool) 
 
 def _note(converted: ConvertedSource) -> None:
     for warning in converted.warnings():
-        err.print(f"note: {warning}", markup=False, soft_wrap=True)
+        err.print(f"note: {in_words_of_commands(warning)}", markup=False, soft_wrap=True)
 
 
 def _line(placed: Path, report: ConvertReport, before: str = "") -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geo_assets.commands.console import JsonFlag, out, print_json, warn
+from geo_assets.commands.own_file import own_file
 from geo_assets.commands.source import lay_out, members_of
 from geo_assets.commands.vector_options import (
     listed,
@@ -84,7 +85,7 @@ def load(
     from geo_assets.settings import load_settings
 
     settings = load_settings()
-    with _sandbox(settings) as sandbox:
+    with own_file(source, raster=False), _sandbox(settings) as sandbox:
         sandbox.warm_up()  # it imports its libraries while we import ours
         request = request_of(source, reading, trust_geometry=trust_geometry)
         with (
@@ -121,7 +122,11 @@ def inspect(
     from geo_assets.settings import load_settings
 
     request = request_of(source, reading)
-    with _sandbox(load_settings()) as sandbox, _private_copy(sandbox, source) as copy:
+    with (
+        own_file(source, raster=False),
+        _sandbox(load_settings()) as sandbox,
+        _private_copy(sandbox, source) as copy,
+    ):
         report = _inspect(sandbox, request.model_copy(update={"source": str(copy)}))
     if as_json:
         print_json(report.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}}))

@@ -20,6 +20,7 @@ from rasterio.enums import WktVersion
 from rasterio.errors import CRSError
 from rasterio.transform import GCPTransformer, RPCTransformer, from_gcps
 
+from geo_assets.epsg import no_such_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_by
 from geo_assets.raster import gdal
@@ -59,7 +60,7 @@ def parse_crs(text: str) -> CRS:
             else CRS.from_user_input(f"{authority}:{code}")
         )
     except (CRSError, ValueError) as error:
-        raise GeoAssetsError("INVALID_CRS", f"{text[:80]} is not a CRS that PROJ knows") from error
+        raise no_such_code(text[:80]) from error
     if not (crs.is_geographic or crs.is_projected):
         raise GeoAssetsError("INVALID_CRS", f"{text[:80]} is neither geographic nor projected")
     return _lonlat_order(crs)

@@ -491,7 +491,8 @@ def _no_crs(ref: LayerRef, named: str | None) -> GeoAssetsError:
             f"{ref.title} names a CRS that is not known: {named[:80]!r}",
             remedy=NAME_CRS,
         )
-    return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in")
+    remedy = f"add the .prj, or {NAME_CRS}" if ref.dataset.format is Format.SHAPEFILE else NAME_CRS
+    return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in", remedy=remedy)
 
 
 def _survey_warnings(survey: Survey) -> Iterator[str]:
