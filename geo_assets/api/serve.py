@@ -18,10 +18,12 @@ def serve(host: str, port: int) -> None:
     """Serve until told to stop.
 
     Raises:
-        GeoAssetsError: INVALID_PARAMETERS, it would be open to the network; STACK_NOT_RUNNING.
+        GeoAssetsError: INVALID_PARAMETERS, it would be open to the network, or the port is taken; STACK_NOT_RUNNING.
     """
+    from geo_assets.web.serve import refuse_taken
     from geo_assets.web.serve import serve as serve_with_uvicorn
 
+    refuse_taken(host, port)
     settings = load_settings()
     logs.configure_process(settings)
     spans.configure(settings)

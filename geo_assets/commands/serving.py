@@ -59,4 +59,5 @@ def _tell(addresses: dict[str, str], *, as_json: bool) -> None:
         print_json(addresses)
     else:
         for name, address in addresses.items():
-            out.print(f"{name:<12}{address}", soft_wrap=True)
+            below = "/ALIAS/CONTAINER/PATH" if name == "files" else ""  # by itself it answers nothing
+            out.print(f"{name:<12}{address}{below}", soft_wrap=True)

@@ -5,6 +5,7 @@ Here: the refusal of an open door, GDAL's options, the port. Not here: the appli
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -42,15 +43,20 @@ def serve(host: str, port: int, ready: Callable[[], None] = lambda: None) -> Non
         ready: called before it listens, once nothing speaks against it.
 
     Raises:
-        GeoAssetsError: INVALID_PARAMETERS, it would be open to the network; STACK_NOT_RUNNING.
+        GeoAssetsError: INVALID_PARAMETERS, it would be open to the network, or the port is taken; STACK_NOT_RUNNING.
     """
+    from geo_assets.web.serve import refuse_taken
+    from geo_assets.web.serve import serve as serve_with_uvicorn
+
+    refuse_taken(host, port)
     settings = load_settings()
     logs.configure_process(settings)
     with Submitter(settings) as submitter:
         required = refuse_open_door(settings, submitter.tokens, host)
     os.environ.update(_GDAL)
+    # its import makes settings of its own, and warns of what these lack; ours have it
+    logging.getLogger("stac_fastapi.types.config").setLevel(logging.ERROR)
     from geo_assets.serving.app import serving_app
-    from geo_assets.web.serve import serve as serve_with_uvicorn
 
     ready()
     # whoever connects from loopback, as a proxy does for others, would be believed in X-Forwarded-Proto

@@ -11,11 +11,15 @@ Here: uvicorn's protocol with a clock. Not here: who may come in (`guard.py`).
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from geo_assets.errors import GeoAssetsError
 
 #: From a connection, or the end of the last answer, to the last byte of a request. Requests are small: a submission has
 #: 64 KiB at most.
@@ -51,6 +55,27 @@ def _only(status: bytes) -> bytes:
 _TOO_SLOW = _only(b"408 Request Timeout")
 _TOO_LARGE = _only(b"431 Request Header Fields Too Large")
 _TOO_MANY = _only(b"503 Service Unavailable")
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Raise unless a server can listen at this address: uvicorn would say so late, and only in its log.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn does
+                probe.bind(address)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"port {port} of {host} is taken" if taken else f"nothing can listen at {host}:{port}: {error.strerror}",
+            remedy="name another port: --port 0 takes a free one" if taken else "name an address of this machine",
+        ) from error
 
 
 def serve(app: ASGIApp, host: str, port: int, **options: Any) -> None:
