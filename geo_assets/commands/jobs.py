@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json, print_json_line, print_json_list, print_table
-from geo_assets.commands.shared import JobId, follow_job, next_step, open_submitter, show_job
+from geo_assets.commands.shared import JobId, follow_job, next_step, open_submitter, show_job, tell_pause
 from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
@@ -78,7 +78,9 @@ def _job_status(text: str | None) -> JobStatus | None:
 def job(job_id: JobId, as_json: JsonFlag = False) -> None:
     """Show one job: its status and the counts of each stage."""
     with open_submitter() as submitter:
-        show_job(submitter.jobs.find(job_id), as_json=as_json)
+        record = submitter.jobs.find(job_id)
+        show_job(record, as_json=as_json)
+        tell_pause(submitter, record)
 
 
 def watch(

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from geo_assets.commands.console import JsonFlag, out, print_json
+from geo_assets.commands.times import moment
+from geo_assets.text import how_many
 
 PAUSE_EXAMPLE = 'Example: `geo-assets pause --minutes 30 --reason "new disk"`, then `geo-assets resume`'
 
@@ -32,7 +34,7 @@ def pause(
     if as_json:
         print_json(answer)
     else:
-        out.print(f"nothing is launched until {answer['until']}; at work: {len(still)} jobs")
+        out.print(f"nothing is launched until {moment(made.until)}; at work: {how_many(len(still), 'job')}")
 
 
 def resume(as_json: JsonFlag = False) -> None:

@@ -58,6 +58,7 @@ def follow_job(submitter: Submitter, job_id: str, console: Console = err) -> Job
     """Wait for the end of a job, with live progress; Ctrl-C ends the program and leaves the job running."""
     from geo_assets.commands.progress import follow
 
+    tell_pause(submitter, submitter.jobs.find(job_id))
     try:
         return follow(submitter.jobs, job_id, console)
     except KeyboardInterrupt:
@@ -71,6 +72,14 @@ def follow_job(submitter: Submitter, job_id: str, console: Console = err) -> Job
             remedy=f"see how it is: geo-assets job {job_id[:12]}",
         )
         die(error, code=INTERRUPTED, severity="interrupted")
+
+
+def tell_pause(submitter: Submitter, record: JobRecord) -> None:
+    """Say why a job waits that is not launched yet, if it is for a pause."""
+    from geo_assets.ledger.models import JobStatus
+
+    if record.status is JobStatus.QUEUED and (now := submitter.ledger.pause()):
+        log(f"paused until {moment(now.until)} ({one_line(now.reason)}); to have it launched before: geo-assets resume")
 
 
 def show_job(record: JobRecord, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from geo_assets.commands.shared import follow_job, settings_of_running
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
 from geo_assets.task_status import BAD_INPUT
+from geo_assets.text import how_many
 
 
 def up(
@@ -57,11 +58,30 @@ def down(as_json: JsonFlag = False) -> None:
     """Stop exactly what `up` started. Data stays."""
     from geo_assets.local.stack import Stack
 
+    at_work = _at_work()
     stopped = Stack().down()
     if as_json:
-        print_json({"stopped": stopped})
-    else:
-        out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+        print_json({"stopped": stopped, "at_work": at_work})
+        return
+    out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+    if stopped and at_work:
+        goes = "it goes" if len(at_work) == 1 else "they go"
+        log(f"{how_many(len(at_work), 'job is', 'jobs are')} at work: {goes} on after: geo-assets up")
+
+
+def _at_work() -> list[str]:
+    """The jobs that stopping interrupts; none where the database cannot tell."""
+    import psycopg
+
+    from geo_assets.database.connections import connect
+    from geo_assets.ledger import pause as pauses
+    from geo_assets.settings import load_settings
+
+    try:
+        with connect(load_settings(), autocommit=True) as conn:
+            return pauses.at_work(conn)
+    except (GeoAssetsError, psycopg.Error):
+        return []
 
 
 def env(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json, warn, write_json
-from geo_assets.commands.shared import follow_job, open_submitter, show_job
+from geo_assets.commands.shared import follow_job, open_submitter, show_job, tell_pause
 from geo_assets.text import how_many, human_bytes, one_line
 
 SUBMIT_EXAMPLES = """Examples:
@@ -73,7 +73,9 @@ def submit(
         if submitter.warning:
             log(submitter.warning)
         if not wait:
-            show_job(submitter.jobs.find(submitted.job_id), as_json=as_json)
+            record = submitter.jobs.find(submitted.job_id)
+            show_job(record, as_json=as_json)
+            tell_pause(submitter, record)
             return
         record = follow_job(submitter, submitted.job_id)
         if record.status is JobStatus.FAILED and submitted.attempt is None:

@@ -285,7 +285,7 @@ def _insist_on_no_pause(conn: DictConnection, run_id: str) -> None:
         return
     conn.execute("lock table geo.pause in share mode")  # whoever begins one sees this claim, or this claim sees it
     if now := current(conn):
-        raise GeoAssetsError("LAUNCHES_PAUSED", f"no job is launched until {now.until:%F %T} UTC: {now.reason}")
+        raise GeoAssetsError("LAUNCHES_PAUSED", f"no job is launched until {now.until:%F %TZ}: {now.reason}")
 
 
 def _live_owner(conn: DictConnection, job: Mapping[str, Any], run_id: str) -> str | None:

@@ -18,6 +18,7 @@ from geo_assets.ledger.deltas import Deltas
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
+from geo_assets.ledger.pause import Pause, current
 from geo_assets.ledger.published import Published
 from geo_assets.ledger.raster_collections import RasterCollections
 from geo_assets.ledger.statistics import last_day
@@ -69,6 +70,11 @@ class Ledger:
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+    def pause(self) -> Pause | None:
+        """The pause that there is: nothing is launched meanwhile."""
+        with self._pool.connection() as conn:
+            return current(conn)
 
     def ping(self) -> None:
         """Ask the database something.

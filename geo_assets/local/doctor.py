@@ -175,7 +175,7 @@ def _launches(settings: Settings) -> Finding:
     with connect(settings, autocommit=True) as conn:
         now = current(conn)
     if now:
-        found = f"nothing is launched until {now.until:%F %T} UTC: {now.reason}"
+        found = f"nothing is launched until {now.until:%F %TZ}: {now.reason}"
         return Finding(what="launches", level="warning", found=found, remedy="geo-assets resume")
     return Finding(what="launches", level="ok", found="not paused")
 
@@ -189,7 +189,7 @@ def _alerts(settings: Settings) -> Finding:
         waiting = unsent(conn)
     if waiting.since is None:
         return Finding(what="alerts", level="ok", found=f"to {where}, as {settings.alert_format}")
-    found = f"{how_many(waiting.count, 'alert')} could not be sent since {waiting.since:%F %T} UTC: {waiting.fault}"
+    found = f"{how_many(waiting.count, 'alert')} could not be sent since {waiting.since:%F %TZ}: {waiting.fault}"
     return Finding(
         what="alerts", level="warning", found=found, remedy="see whether it is taken: geo-assets alert --test"
     )
