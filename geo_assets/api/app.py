@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from geo_assets import __version__
 from geo_assets.api import (
     database,
+    docs,
     jobs,
     ledger,
     metrics,
@@ -74,14 +75,18 @@ def create_app(settings: Settings, *, require_auth: bool = False, guarded: bool 
         responses=_PROBLEMS,
         description="A container of geospatial files becomes COGs, STAC items and PostGIS tables.",
         dependencies=[Depends(refuse_nul)],
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.settings = settings
-    install(app)
+    install(app, routes=f"{docs.PATH}, or /openapi.json" if guarded else "/openapi.json")
     if guarded:
         app.add_middleware(Guard, hosts=settings.allowed_hosts, probes=("/livez", "/readyz"))
     app.add_middleware(traffic.Timed, into=durations)  # around all others
     for subject in (submissions, jobs, tasks, stac, ledger, reconcile, reference, database, probes, metrics):
         app.include_router(subject.router)
+    if guarded:  # a server around it has a page of its own
+        docs.add_page(app)
     return app
 
 

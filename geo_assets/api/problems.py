@@ -86,8 +86,13 @@ def problem(
     return JSONResponse(body.model_dump(), status_code=code, media_type=MEDIA_TYPE, headers=headers_of(code))
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers: every way in which a request can fail ends in one of them."""
+def install(app: FastAPI, *, routes: str) -> None:
+    """Register the handlers: every way in which a request can fail ends in one of them.
+
+    Args:
+        app: the application.
+        routes: where they are listed.
+    """
 
     @app.exception_handler(GeoAssetsError)
     def _ours(request: Request, error: GeoAssetsError) -> JSONResponse:
@@ -110,7 +115,7 @@ def install(app: FastAPI) -> None:
             title=str(error.detail),
             status=error.status_code,
             detail=f"{request.method} {request.url.path}: {error.detail}",
-            remedy="see /openapi.json for the routes",
+            remedy=f"the routes: {routes}",
         )
         return JSONResponse(
             body.model_dump(), status_code=error.status_code, media_type=MEDIA_TYPE, headers=dict(error.headers or {})
