@@ -39,10 +39,10 @@ def files(tmp_path_factory):
         ("cog photo.jpg x.tif --target-crs EPSG:999999", "look for its code, for example at https://epsg.org"),
         ("vector inspect readme.txt", "convert it to GeoPackage"),
         ("vector inspect photo.jpg", "if it is a raster: geo-assets cog 'FOLDER/photo.jpg' OTHER.tif"),
-        ("vector inspect places.csv --x x --y y", "name the CRS that it has, for example: --source-crs EPSG:25832"),
+        ("vector inspect places.csv --x x --y y", "name the CRS that it has: --source-crs EPSG:25832"),
         (
             "vector inspect roads.shp",
-            "add the .prj, or name the CRS that it has, for example: --source-crs EPSG:25832",
+            "add the .prj, or name the CRS that it has: --source-crs EPSG:25832",
         ),
         ("vector inspect survey.gpkg --target-crs EPSG:1", "look for its code, for example at https://epsg.org"),
         ("vector inspect survey.gpkg --target-crs utm", "name the CRS as EPSG:code"),

@@ -486,11 +486,7 @@ def _no_crs(ref: LayerRef, named: str | None) -> GeoAssetsError:
         remedy = f"replace the .prj, or {NAME_CRS}"
         return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say its CRS: {found}", remedy=remedy)
     if named and "[" not in named and "{" not in named:  # a name, not a definition
-        return GeoAssetsError(
-            "VECTOR_NO_CRS",
-            f"{ref.title} names a CRS that is not known: {named[:80]!r}",
-            remedy=NAME_CRS,
-        )
+        return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} names a CRS that is not known: {named[:80]!r}")
     remedy = f"add the .prj, or {NAME_CRS}" if ref.dataset.format is Format.SHAPEFILE else NAME_CRS
     return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in", remedy=remedy)
 
