@@ -16,6 +16,7 @@ from cql2 import Expr
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
+from stac_fastapi.api.app import StacApi
 from stac_fastapi.extensions.query import QueryConformanceClasses
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
@@ -118,6 +119,28 @@ def _refused(_: Request, error: Exception) -> Response:
     return problem(400, f"a value does not suit what it is compared with: {told}", remedy=_REMEDY)
 
 
+def _api(client: type[CoreCrudClient], lifespan: Any) -> StacApi:
+    """The library's application, with the extensions that it claims."""
+    own = StacSettings(
+        _env_file=None,
+        stac_fastapi_title=_TITLE,
+        stac_fastapi_description=_DESCRIPTION,
+        stac_fastapi_landing_id="geo_assets",
+        stac_fastapi_version=__version__,
+        use_api_hydrate=True,  # the database's own hydration loses what is null
+        enable_transactions_extensions=False,
+        enable_catalogs_extension=False,
+        docs_url="",  # the library's page loads programs from elsewhere
+        openapi_url="/api",
+    )
+    asked = {
+        "search_map": {"query": Query()},
+        "collection_search_map": {"query": Query(conformance_classes=[QueryConformanceClasses.COLLECTIONS])},
+        "item_collection_map": {"query": Query(conformance_classes=[QueryConformanceClasses.ITEMS])},
+    }
+    return instantiate_api(client=client, extensions=Extensions(**asked, settings=own), lifespan=lifespan, settings=own)
+
+
 def stac_app(settings: Settings, published: Published) -> FastAPI:
     """The application, to be served below /stac."""
 
@@ -161,24 +184,7 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
         yield
         await app.state.readpool.close()
 
-    own = StacSettings(
-        _env_file=None,
-        stac_fastapi_title=_TITLE,
-        stac_fastapi_description=_DESCRIPTION,
-        stac_fastapi_landing_id="geo_assets",
-        stac_fastapi_version=__version__,
-        use_api_hydrate=True,  # the database's own hydration loses what is null
-        enable_transactions_extensions=False,
-        enable_catalogs_extension=False,
-        docs_url="",  # the library's page loads programs from elsewhere
-        openapi_url="/api",
-    )
-    asked = {
-        "search_map": {"query": Query()},
-        "collection_search_map": {"query": Query(conformance_classes=[QueryConformanceClasses.COLLECTIONS])},
-        "item_collection_map": {"query": Query(conformance_classes=[QueryConformanceClasses.ITEMS])},
-    }
-    api = instantiate_api(client=Client, extensions=Extensions(**asked, settings=own), lifespan=lifespan, settings=own)
+    api = _api(Client, lifespan)
     # compression, CORS and where we are behind a proxy are decided once for all (`app.py`)
     api.app.user_middleware.clear()
     app: FastAPI = api.app
