@@ -6,12 +6,22 @@ Here: arguments, what is printed. Not here: how a job is shown (`shared.py`), th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json, print_json_line, print_json_list, print_table
-from geo_assets.commands.shared import JobId, follow_job, next_step, open_submitter, show_job, tell_pause
+from geo_assets.commands.shared import (
+    JobId,
+    delivery,
+    follow_job,
+    next_step,
+    open_submitter,
+    show_job,
+    tell_pause,
+    why,
+)
 from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
@@ -46,7 +56,7 @@ def jobs(
         return
     rows = []
     for r in records:
-        done, total = sum(s.good for s in r.stages), sum(s.total for s in r.stages)
+        good, total = sum(s.good for s in r.stages), sum(s.total for s in r.stages)
         bad = sum(s.bad for s in r.stages)
         rows.append(
             (
@@ -54,12 +64,12 @@ def jobs(
                 r.job_type,
                 r.status,
                 r.partition_key,
-                f"{done}/{total}",
+                f"{good}/{total}",
                 str(bad),
                 moment(r.created_at),
             )
         )
-    print_table(("job", "type", "status", "partition", "done", "bad", "submitted"), rows)
+    print_table(("job", "type", "status", "partition", "good", "bad", "submitted"), rows)
 
 
 def _job_status(text: str | None) -> JobStatus | None:
@@ -100,6 +110,8 @@ def watch(
                 print_json_line(record.model_dump(mode="json"))
         else:
             record = follow_job(submitter, found.job_id, out)
+            for line in why(record):
+                log(line)
             if said := next_step(record):
                 log(said)
     if record.status is not JobStatus.COMPLETED:
@@ -136,9 +148,18 @@ def tasks(
         if as_json:
             print_json_list(r.model_dump(mode="json") for r in records)
             return
-        settings = load_settings()
+        settings, listed = load_settings(), False
         for r in records:
             _print_task(settings, r)
+            listed = True
+    if not listed:
+        log(f"no tasks of job {record.job_id[:12]}{_asked(stage, status or (), warned=warned)}")
+
+
+def _asked(stage: str | None, status: Sequence[str], *, warned: bool) -> str:
+    """Which tasks are listed, in words; nothing if all are."""
+    wanted = [f"are {' or '.join(status)}"] * bool(status) + ["have warnings"] * warned
+    return (f" of stage {stage}" if stage else "") + (f" that {' and '.join(wanted)}" if wanted else "")
 
 
 def _print_task(settings: Settings, task: TaskRecord) -> None:
@@ -212,7 +233,11 @@ def delta(
             return
         for file in found:
             print_delta(file)
-    log(str(record.delta) if record.delta else f"a job of this type or release has no such account: {record.job_type}")
+    log(
+        delivery(record) or str(record.delta)
+        if record.delta
+        else f"a job of this type or release has no such account: {record.job_type}"
+    )
 
 
 def print_delta(file: FileDelta) -> None:

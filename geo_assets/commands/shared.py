@@ -14,7 +14,7 @@ from geo_assets.commands.failures import INTERRUPTED, die
 from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
-from geo_assets.task_status import ENDED, LIST_BAD
+from geo_assets.task_status import ENDED, LIST_BAD, TaskStatus
 from geo_assets.text import one_line
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
         print_table(("stage", "total", *ENDED), rows)
     for line in _efficiency(record):
         out.print(line, markup=False, soft_wrap=True)
-    if record.delta:
-        out.print(f"delivery   {record.delta}", markup=False, soft_wrap=True)
+    if told := delivery(record):
+        out.print(f"delivery   {told}", markup=False, soft_wrap=True)
         out.print(f"           each file: {program()} delta {record.job_id[:12]}", markup=False, soft_wrap=True)
     if record.warnings:
         print_table(("warning", "files"), [(kind, f"{count:,}") for kind, count in record.warnings.items()])
@@ -121,10 +121,7 @@ def _facts(record: JobRecord) -> list[str]:
         told.append(f"ended      {moment(record.ended_at)}")
     if record.progress:
         told.append(f"progress   {record.progress}")
-    if record.error_message:
-        told.append(f"reason     {record.error_code}: {one_line(record.error_message)}")
-        if record.remedy:
-            told.append(f"           → {runnable(record.remedy)}")
+    told += why(record)
     if record.run_id:
         from geo_assets.settings import load_settings
 
@@ -132,13 +129,29 @@ def _facts(record: JobRecord) -> list[str]:
     return told
 
 
+def why(record: JobRecord) -> list[str]:
+    """Why a job failed and what can be done, in lines; nothing if it did not."""
+    if not record.error_message:
+        return []
+    remedy = [f"           → {runnable(record.remedy)}"] if record.remedy else []
+    return [f"reason     {record.error_code}: {one_line(record.error_message)}", *remedy]
+
+
+def delivery(record: JobRecord) -> str:
+    """What the newest delivery changed, and how many files are bad; nothing of a job that has found no file."""
+    bad = sum(stage.bad for stage in record.stages)
+    if record.delta is None or not (bad or any(count for _, count in record.delta)):
+        return ""
+    return f"{record.delta}, {bad:,} bad" if bad else str(record.delta)
+
+
 def _efficiency(record: JobRecord) -> list[str]:
-    """How busy the children of each stage were."""
+    """How busy the children of each stage were; of one whose files were all skipped, an earlier run's would be told."""
     return [
         f"efficiency {stage.efficiency:.0%} of {stage.stage}: children were busy for {stage.busy_seconds:,.1f} s,"
         f" {stage.workers:,} at a time for {stage.wall_seconds:,.1f} s"
         for stage in record.stages
-        if stage.efficiency is not None
+        if stage.efficiency is not None and not (stage[TaskStatus.SKIPPED] and not stage[TaskStatus.SUCCEEDED])
     ]
 
 
