@@ -7,6 +7,9 @@ from typer.testing import CliRunner
 
 from geo_assets.cli import app as command_line
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import JobStatus
+from geo_assets.parameters import Job, validate_parameters
+from geo_assets.stages.claim import claim_job
 from geo_assets.submissions.boundary import handle
 from geo_assets_tests.databases import environment
 from geo_assets_tests.intake.messages import raw
@@ -28,12 +31,20 @@ def said(world, monkeypatch):  # noqa: F811
 
 @pytest.fixture
 def failed(world):  # noqa: F811
-    """A job that found nothing and failed."""
-    body = {"job_type": "ingest_container", "parameters": {"container": world.name, "include": ["*.x"]}}
-    job = handle(world.submitter, raw(body)).submitted.job_id
+    """A job whose run found nothing and failed."""
+    asked = Job.of(validate_parameters("ingest_container", {"container": world.name, "include": ["*.x"]}))
+    body = {"job_type": asked.job_type, "parameters": asked.parameters.stored()}
+    submitted = handle(world.submitter, raw(body)).submitted
+    claim_job(
+        world.context,
+        partition_key=asked.partition_key,
+        run_id=world.dagster.run(asked, "STARTED"),
+        attempt=submitted.attempt,
+        job_types=frozenset({asked.job_type}),
+    )
     error = GeoAssetsError("NOTHING_MATCHED", f"no file of default/{world.name} matches")
-    assert world.submitter.jobs.fail_unowned(job, error)
-    return job
+    assert world.submitter.jobs.end_attempt(submitted.job_id, JobStatus.FAILED, error)
+    return submitted.job_id
 
 
 def test_files_that_are_bad_are_counted_beside_what_a_delivery_changed(world, said):  # noqa: F811
