@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from geo_assets import plugins
-from geo_assets.errors import GeoAssetsError, wrong_parameters
+from geo_assets.errors import GeoAssetsError, did_you_mean, wrong_parameters
 from geo_assets.file_stages import COGS, FILE_STAGES, NAME, TABLES, Engine, Shapes, fault_of
 from geo_assets.parameter_types import (
     Alias,
@@ -501,9 +501,8 @@ def parameters_type(job_type: str) -> type[Parameters]:
     except KeyError:
         if broken := JOB_TYPES.broken.get(job_type):
             raise GeoAssetsError("PLUGIN_BROKEN", str(broken)) from None
-        raise GeoAssetsError(
-            "UNKNOWN_JOB_TYPE", f"there is no job type {job_type!r}; there are: {', '.join(sorted(JOB_TYPES))}"
-        ) from None
+        there = f"there are: {', '.join(sorted(JOB_TYPES))}{did_you_mean(job_type, JOB_TYPES)}"
+        raise GeoAssetsError("UNKNOWN_JOB_TYPE", f"there is no job type {job_type!r}; {there}") from None
 
 
 def validate_parameters(job_type: str, data: Mapping[str, Any]) -> Parameters:
@@ -516,4 +515,4 @@ def validate_parameters(job_type: str, data: Mapping[str, Any]) -> Parameters:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise wrong_parameters(job_type, error) from error
+        raise wrong_parameters(job_type, error, model.model_fields) from error

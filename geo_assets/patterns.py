@@ -17,6 +17,9 @@ ACCOUNT_ALIAS = re.compile(r"[a-z][a-z0-9_]{0,30}")
 #: Of a collection that a submission or a person makes.
 COLLECTION_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+#: Of a job, or its beginning.
+JOB_ID = re.compile(r"[0-9a-f]+")
+
 #: A reference system of the EPSG registry, if there is such a code.
 EPSG_CODE = re.compile(r"EPSG:\d{1,6}")
 
@@ -29,6 +32,7 @@ def whole(pattern: re.Pattern[str]) -> str:
 #: Pattern, as pydantic takes it -> what it lets through.
 IN_WORDS = {
     whole(CONTAINER_NAME): CONTAINER_NAME_IN_WORDS,
+    whole(JOB_ID): "the id of a job, of 0-9 and a-f, or its beginning",
     whole(ACCOUNT_ALIAS): "at most 31 of a-z, 0-9 and _, a letter first",
     whole(COLLECTION_ID): "at most 63 of a-z, 0-9, - and _, a letter or digit first",
 }

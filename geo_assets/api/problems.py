@@ -5,6 +5,7 @@ Here: the mapping of codes to HTTP statuses and the exception handlers. Not here
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -47,6 +48,11 @@ _STATUS_OF_CLASS = {
 _RETRY_AFTER = "5"
 
 
+#: Commands that list something -> the routes that do.
+_ROUTES = {"job-types": "/api/job-types", "jobs": "/api/jobs"}
+_COMMAND = re.compile(r"geo-assets (job-types|jobs)(?![\w-])")
+
+
 class Problem(BaseModel):
     """What went wrong, which of the known ways it is, and what to do."""
 
@@ -55,7 +61,7 @@ class Problem(BaseModel):
     )
     title: str = Field(examples=["INVALID_PARAMETERS"])
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["hello_world: n: Input should be less than or equal to 1000 (got 5000)"])
+    detail: str = Field(examples=["hello_world: n: must be at most 1000 (got 5000)"])
     remedy: str = Field(examples=["correct the named parameter"])
     correlation_id: str | None = Field(None, examples=["0b5e7c1e-6f5c-4a43-9d55-1f0d6d3c6f1a"])
 
@@ -80,7 +86,7 @@ def problem(
         title=error.code,
         status=code,
         detail=error.message,
-        remedy=error.remedy,
+        remedy=_COMMAND.sub(lambda found: f"GET {_ROUTES[found[1]]}", error.remedy),
         correlation_id=correlation_id,
     )
     return JSONResponse(body.model_dump(), status_code=code, media_type=MEDIA_TYPE, headers=headers_of(code))
@@ -100,7 +106,8 @@ def install(app: FastAPI, *, routes: str) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _request(request: Request, error: RequestValidationError) -> JSONResponse:
-        sentences = [f"{'.'.join(str(p) for p in e['loc'])}: {in_words(e)}" for e in error.errors()]
+        # the first part is where it was: in the path, the query, the body
+        sentences = [f"{'.'.join(map(str, e['loc'][1:] or e['loc']))}: {in_words(e)}" for e in error.errors()]
         return problem(
             request,
             GeoAssetsError(

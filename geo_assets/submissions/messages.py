@@ -90,7 +90,7 @@ def read_parameters_of(job_type: str, body: bytes) -> Parameters:
     try:
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        raise wrong_parameters(job_type, error) from error
+        raise wrong_parameters(job_type, error, model.model_fields) from error
 
 
 def recover_job_id(body: bytes) -> str | None:
