@@ -43,7 +43,7 @@ def test_one_thing_is_said_of_one_and_several_of_several(number, words, said):
             "TIFFReadDirectory:Failed to read directory at offset 8",
         ),
         ("Unable to open a.tif, it has zero usable bands.", "Unable to open it, it has zero usable bands."),
-        ("'a.tif' not recognized", "it not recognized"),
+        ("'a.tif' not recognized", "it is not recognized"),
         ("ERROR parsing kml a.tif :no element found on line 64", "ERROR parsing kml: no element found on line 64"),
         ("data.tif and a.tiff, a.tif-1 and a.tif.ovr", "data.tif and a.tiff, a.tif-1 and a.tif.ovr"),
         ("nothing of it", "nothing of it"),
