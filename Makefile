@@ -18,6 +18,12 @@ demo:   ## the main job on bundled data; starts the stack
 	@$(RUN) --extra serve geo-assets demo
 	echo "demo: $$((SECONDS - step)) s"
 
+up:     ## start the local stack
+	@$(RUN) --extra serve geo-assets up
+
+down:   ## stop it
+	@$(RUN) geo-assets down
+
 lint:   ## ruff, mypy, import contracts, definitions
 	@$(RUN) --extra serve ruff check
 	$$uv run --frozen ruff format --check --quiet
@@ -130,12 +136,6 @@ bench-fair: ## ten rasters alone, beside a job of 20,000 and beside four of thes
 bench-page: ## the page of the catalogue with 20,000 items, in Chromium; starts the stack
 	@$(RUN) --extra serve geo-assets up
 	$$uv run --frozen --extra serve python -m benchmarks.page
-
-up:     ## start the local stack
-	@$(RUN) --extra serve geo-assets up
-
-down:   ## stop it
-	@$(RUN) geo-assets down
 
 bench-intake: ## submissions over HTTP, plans of 20,000 files; starts a stack of its own
 	@$(RUN) python -m benchmarks.intake

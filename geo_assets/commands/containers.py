@@ -63,7 +63,9 @@ def upload(
     else:
         out.print(
             f"{how_many(len(uploaded), 'file')}, {human_bytes(sum(n for _, _, n in uploaded))}, in"
-            f" {target.alias}/{target.container}"
+            f" {str(target).rstrip('/')}",
+            markup=False,
+            soft_wrap=True,
         )
         for entry in refused:
             err.print(f"left out: {entry['message']}; {entry['remedy']}", style="yellow", markup=False, soft_wrap=True)

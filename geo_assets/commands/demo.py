@@ -79,7 +79,7 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
     if tables:
         looks["QGIS, PostGIS"] = (
             f"host {settings.pg_host} port {settings.pg_port} database {settings.pg_database} user"
-            f" {settings.reader_user}, its password:"
+            f" {settings.reader_user}, with the password below"
         )
         looks["its password"] = (
             '(eval "$(geo-assets env --reader)"; echo "$PGPASSWORD")'  # in a shell of its own: what is exported stays

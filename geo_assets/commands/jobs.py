@@ -121,7 +121,9 @@ def watch(
 def tasks(
     job_id: JobId,
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
-    status: Annotated[list[str] | None, typer.Option(help="Only tasks in this status; may be repeated.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help=f"Only tasks in this status: {', '.join(TaskStatus)}; may be repeated.")
+    ] = None,
     warned: Annotated[bool, typer.Option("--warned", help="Only tasks with warnings.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

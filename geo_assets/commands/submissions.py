@@ -110,7 +110,8 @@ def plan(
         return
     with made:
         for s in made.sources:  # not by the console, which takes longer for a line than a plan does for a file
-            print(f"{s.action:<12}{s.kind:<12}{s.stage:<15}{one_line(s.path)}  {one_line(s.reason)}")
+            kind = "" if s.kind == s.action else s.kind
+            print(f"{s.action:<12}{kind:<12}{s.stage:<15}{one_line(s.path)}  {one_line(s.reason)}")
     summary = made.summary
     counts = ", ".join(f"{n} {what}" for what, n in sorted(summary.counts.items())) or "nothing to list"
     out.print(
@@ -119,15 +120,19 @@ def plan(
     )
 
 
-def job_types(as_json: JsonFlag = False) -> None:
+def job_types(
+    job_type: Annotated[str | None, typer.Argument(metavar="[JOB_TYPE]", help="One of them; all by default.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
     """List the job types and their parameters."""
-    from geo_assets.parameters import JOB_TYPES
+    from geo_assets.parameters import JOB_TYPES, parameters_type
 
+    shown = {job_type: parameters_type(job_type)} if job_type else dict(JOB_TYPES.items())
     warn((str(broken) for broken in JOB_TYPES.broken.values()), "left out: ")
     if as_json:
-        print_json({name: model.model_json_schema() for name, model in JOB_TYPES.items()})
+        print_json({name: model.model_json_schema() for name, model in shown.items()})
         return
-    for name, model in JOB_TYPES.items():
+    for name, model in shown.items():
         out.print(f"[bold]{name}[/]  {model.summary}")
         width = max(map(len, model.model_fields), default=0) + 2
         for field, schema in model.model_json_schema().get("properties", {}).items():
@@ -138,11 +143,16 @@ def job_types(as_json: JsonFlag = False) -> None:
             )
 
 
+def _legible(value: str) -> str:
+    """A value in a list of values: in quotes, unless it is a word."""
+    return value if value.replace("_", "").isalnum() else json.dumps(value)
+
+
 def _described(schema: dict[str, Any], *, required: bool) -> str:
     """A parameter for people: what it is, which values it may have, its default."""
     variants = [schema, *schema.get("anyOf", [])]
     allowed: list[str] = next((variant["enum"] for variant in variants if "enum" in variant), [])
-    text = schema.get("description", "") + (f": {', '.join(allowed)}" if allowed else "")
+    text = schema.get("description", "") + (f": {', '.join(map(_legible, allowed))}" if allowed else "")
     default = schema.get("default")
     if required:
         return f"{text} (required)"

@@ -226,7 +226,7 @@ def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus, 
     if source.kind in REFUSALS:
         return "unsupported", f"{BAD_INPUT} by its name"
     if source.kind is Kind.COMPANION:
-        return "companion", "belongs to the data, and stays where it is"
+        return "companion", "no data of its own: it is left where it is"
     if not stage or known is None:
         return "create", ""
     before, status, still = known

@@ -16,7 +16,12 @@ from geo_assets_tests.intake.test_lifecycle import at_work
 @pytest.fixture
 def ask(settings):
     """What a command prints, on both outputs."""
-    env = {**os.environ, **environment(settings), "TZ": "Asia/Kathmandu", "GEO_ASSETS_WEBSERVER_URL": "http://127.0.0.1:9"}
+    env = {
+        **os.environ,
+        **environment(settings),
+        "TZ": "Asia/Kathmandu",
+        "GEO_ASSETS_WEBSERVER_URL": "http://127.0.0.1:9",
+    }
 
     def ask(*words: str) -> str:
         done = subprocess.run(geo_assets(*words), env=env, capture_output=True, text=True, timeout=60, check=True)
@@ -39,9 +44,7 @@ def test_a_job_that_waits_for_a_pause_says_so_and_how_the_pause_is_ended(ask):
     assert "paused" not in ask("job", job)
 
 
-def test_stopping_the_stack_says_which_jobs_go_on_when_it_is_started(
-    settings, submitter, dagster, monkeypatch, capsys
-):
+def test_stopping_the_stack_says_which_jobs_go_on_when_it_is_started(settings, submitter, dagster, monkeypatch, capsys):
     at_work(submitter, dagster)
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
