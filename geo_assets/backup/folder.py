@@ -81,7 +81,7 @@ class Folder:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Make the folder; leaving by an exception, also Ctrl-C, takes back what was made, so that it can be made again.
+        """Make the folder; leaving by an exception, also Ctrl-C, takes back what was made.
 
         Raises:
             GeoAssetsError: FOLDER_NOT_EMPTY.

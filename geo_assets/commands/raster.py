@@ -142,9 +142,8 @@ def convert(
         with _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
             converted = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
         pool.abort()  # its child dies while the results are moved
-        placed = _put(
-            converted, source, destination, into_folder=destination.is_dir() if converted.is_single else into_folder
-        )
+        in_it = destination.is_dir() if converted.is_single else into_folder
+        placed = _put(converted, source, destination, into_folder=in_it)
     if converted.is_single or not into_folder:
         _tell_one(source, placed[0], converted, as_json=as_json)
     else:
