@@ -3,7 +3,7 @@
 The libraries take more than is good for a server: coordinate systems that are addresses or files, numbers without a
 limit, the same parameter twice. What is not listed here is refused before a library sees it, with one sentence.
 Here: single values, in the query and in the path. Not here: what several of them cost together (`pictures.py`),
-filters (`filters.py`), which table has which columns (`features.py`).
+filters (`filters.py`), which table has which columns (`tables.py`).
 """
 
 from __future__ import annotations
