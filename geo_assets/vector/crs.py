@@ -291,14 +291,15 @@ def _transformer(source: str, srid: int) -> Transformer:
     return Transformer.from_crs(source, f"EPSG:{srid}", always_xy=True)
 
 
-def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
+def geographic_box(crs: str, bounds: BoundingBox, along: int = _DENSIFY) -> BoundingBox:
     """Return a box in longitude and latitude (EPSG:4326), degrees; west > east where it crosses the antimeridian.
 
     Args:
         crs: of the bounds.
         bounds: the box in that CRS.
+        along: points along each of its edges.
     """
-    box = bounds if _is_wgs84(crs) else _to_degrees(crs).transform_bounds(*bounds, densify_pts=_DENSIFY)
+    box = bounds if _is_wgs84(crs) else _to_degrees(crs).transform_bounds(*bounds, densify_pts=along)
     if not all(map(math.isfinite, box)):
         return _WORLD
     west, south, east, north = box
