@@ -27,7 +27,7 @@ _OWN_FAULT = "the server could not answer; its log says why"
 _OTHERS = "the server has too much to do; ask again, for less if the question is large"
 
 #: No connection was free in time, the role has as many as it may have, or a question took the database too long.
-_BUSY = (
+BUSY = (
     *(TimeoutError, PoolTimeout),
     *(asyncpg.TooManyConnectionsError, psycopg.errors.TooManyConnections),
     *(asyncpg.QueryCanceledError, psycopg.errors.QueryCanceled),
@@ -110,7 +110,7 @@ class Unfailing:
             await self._app(scope, receive, watch)
         except ClientDisconnect:
             raise
-        except _BUSY as error:
+        except BUSY as error:
             if started:
                 raise
             _log.warning("%s %s was not answered in time: %r", scope["method"], scope["path"], error)

@@ -67,8 +67,7 @@ def serving_app(settings: Settings, *, require_auth: bool = False) -> ASGIApp:
         "/features": features_app(settings),
     }
     services: dict[str, ASGIApp] = {path: _embedded(app) for path, app in libraries.items()}
-    for path in ("/tiles", "/features"):
-        services[path] = OrderedBoxes(services[path])
+    services["/tiles"] = OrderedBoxes(services["/tiles"])
     services["/files"] = Files(published)
     guarded = {path: _Authenticated(app, api) for path, app in services.items()}
     house = _House(guarded, api, [api, *libraries.values()])

@@ -1,31 +1,31 @@
-"""Features and vector tiles of the published tables: tipg as the reader, with a catalogue of tables that is asked for
-without making anything in the database.
+"""Features and vector tiles of the published tables: tipg as the reader, with tables of our own (`rows.py`).
 
-tipg makes functions in a temporary schema for its catalogue. The reader has no right to temporary objects, since these
-fill the disk without a limit (`sql/0011_reader.sql`), so the same questions are asked here by plain statements.
-Here: the application and the catalogue. Not here: features and tiles themselves (tipg).
+Here: the application, and what it refuses. Not here: which tables there are (`tables.py`), what a request means for one
+(`rows.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import re
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import asyncpg
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
+from fastapi.openapi.utils import get_openapi
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from tipg.collections import Catalog, Column, PgCollection
-from tipg.errors import DEFAULT_STATUS_CODES, add_exception_handlers
-from tipg.factory import Endpoints
+from tipg import dependencies, errors, model
+from tipg.factory import COMMON_CONFORMS, Endpoints
+from tipg.resources.enums import MediaType
 
 from geo_assets import __version__
-from geo_assets.serving.answers import problem
-from geo_assets.serving.filters import fault_of_filter
+from geo_assets.serving.answers import BUSY, problem
+from geo_assets.serving.filters import fault_of_filter, parsed
 from geo_assets.serving.questions import (
     COORDINATES,
     YES_OR_NO,
@@ -41,19 +41,19 @@ from geo_assets.serving.questions import (
     with_query,
 )
 from geo_assets.serving.reader import open_reader
+from geo_assets.serving.rows import Table, TooLargeError, answered_as, fault_of_time
+from geo_assets.serving.tables import Tables
 from geo_assets.settings import Settings
-
-#: Tables that are listed: of the schema that they are published in.
-_SCHEMA = "vector"
-
-#: Age of the catalogue from which on it is asked for again before an answer. A table is listed this long after its
-#: publication at the latest.
-_FRESH_SECONDS = 2.0
 
 _OF_TABLE = re.compile(r"/collections/(?P<table>[^/]+)(?:/items(?P<item>/[^/]+)?)?")
 
+_TITLE = "geo_assets features and vector tiles"
+
 #: Coordinate systems that a client may name; tipg answers in one only.
-_CRS = frozenset({"crs", "bbox-crs"})
+_CRS = frozenset({"crs", "bbox-crs", "filter-crs"})
+
+#: Formats of answers. tipg has pages too, which load programs from elsewhere: what answers here runs none.
+_FORMATS = ("json", "geojson", "csv", "geojsonseq", "ndjson", "schemajson")
 
 #: All that is asked of tables; beside them the columns of each.
 _PARAMETERS = {
@@ -63,13 +63,13 @@ _PARAMETERS = {
     "crs": COORDINATES,
     "datetime": text(100),
     "datetime-column": text(100),
-    "f": text(40),
+    "f": one_of(*_FORMATS),
     "filter": text(16_000),
     "filter-crs": COORDINATES,
     "filter-lang": one_of("cql2-text", "cql2-json"),
     "geom-column": text(100),
     "ids": text(4000),
-    "limit": whole(0, 10_000),
+    "limit": whole(1, 10_000),
     "maxzoom": ZOOM,
     "minzoom": ZOOM,
     "offset": whole(0, 10**12),
@@ -79,140 +79,24 @@ _PARAMETERS = {
     "type": one_of("Function", "Table"),
 }
 
-#: Of a whole number that fits into eight bytes.
-_MOST_DIGITS = 18
-
-#: What PostgreSQL says of a filter that does not suit the columns.
+#: What PostgreSQL says of a filter that does not suit the columns, or of a value.
 _OF_FILTERS = (
     asyncpg.AmbiguousFunctionError,
     asyncpg.CannotCoerceError,
+    asyncpg.DataError,
     asyncpg.DatatypeMismatchError,
     asyncpg.IndeterminateDatatypeError,
-    asyncpg.InternalServerError,
-    asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
 )
 
-#: The names of tipg for types whose values it treats in a way of their own.
-_TABLES = """
-select c.oid::bigint as oid, pg_relation_filenode(c.oid)::bigint as node, pg_relation_size(c.oid) as size,
-       c.relname::text as name, obj_description(c.oid, 'pg_class') as description,
-       (select k.attname::text
-          from pg_index i join pg_attribute k on k.attrelid = i.indrelid and k.attnum = i.indkey[0]
-         where i.indrelid = c.oid and i.indnatts = 1 and i.indisunique and i.indpred is null
-         order by i.indisprimary desc limit 1) as key,
-       (select json_agg(json_build_object(
-                 'name', a.attname,
-                 'type', case format_type(a.atttypid, null) when 'double precision' then 'float8'
-                              when 'timestamp with time zone' then 'timestamptz'
-                              when 'timestamp without time zone' then 'timestamp'
-                              when 'character varying' then 'text'
-                              else replace(format_type(a.atttypid, null), 'character varying', 'text') end,
-                 'description', col_description(a.attrelid, a.attnum),
-                 'geometry_type', case when t.typname in ('geometry', 'geography')
-                                       then postgis_typmod_type(a.atttypmod) end,
-                 'srid', case when t.typname in ('geometry', 'geography')
-                              then coalesce(nullif(postgis_typmod_srid(a.atttypmod), 0), 4326) end)
-                 order by a.attnum)
-          from pg_attribute a join pg_type t on t.oid = a.atttypid
-         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-           and has_column_privilege(c.oid, a.attnum, 'SELECT')) as columns
-  from pg_class c join pg_namespace n on n.oid = c.relnamespace
- where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm') and has_table_privilege(c.oid, 'SELECT')
- order by c.relname
-"""
+#: What it says where a table is no longer as the catalogue has it.
+_OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError)
 
-#: The extent from the spatial index where there is one, else from the statistics, else from all rows.
-_EXTENT = """
-select st_xmin(b), st_ymin(b), st_xmax(b), st_ymax(b)
-  from (select st_transform(st_setsrid(coalesce(
-            (select st_estimatedextent({schema}, {table}, {column})::geometry),
-            (select st_extent({quoted}::geometry)::geometry from {qualified})), {srid}), 4326) as b) as of_all
-"""
+#: Once with the catalogue as it is, and once with what it is now.
+_ATTEMPTS = 2
 
-
-class Tables:
-    """The catalogue of the published tables, asked for again when it is no longer fresh."""
-
-    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
-        self._pool = pool
-        self._lock = asyncio.Lock()
-        self._asked = 0.0
-        self._extents: dict[tuple[Any, ...], list[float] | None] = {}
-        self.catalogue = Catalog(collections={}, last_updated=dt.datetime.now(dt.UTC))
-
-    async def refresh(self) -> Catalog:
-        """Return the catalogue; it is at most `_FRESH_SECONDS` old, unless the database has no time for us."""
-        async with self._lock:
-            if time.monotonic() - self._asked > _FRESH_SECONDS:
-                try:
-                    async with self._pool.acquire() as connection:
-                        rows = await connection.fetch(_TABLES, _SCHEMA)
-                        found = [await self._collection(connection, row) for row in rows]
-                except (TimeoutError, asyncpg.QueryCanceledError):
-                    if not self._asked:
-                        raise
-                    # others took all connections: the old one serves, and those behind us do not wait in vain too
-                    self._asked = time.monotonic()
-                    return self.catalogue
-                now = dt.datetime.now(dt.UTC)
-                self.catalogue = Catalog(collections={c.id: c for c in found}, last_updated=now)
-                self._asked = time.monotonic()
-        return self.catalogue
-
-    async def _collection(self, connection: asyncpg.Connection[Any], row: Any) -> PgCollection:
-        columns = []
-        for told in row["columns"] or []:
-            column = {name: value for name, value in told.items() if value is not None}
-            if "geometry_type" in column and (extent := await self._extent(connection, row, column)):
-                column["bounds"] = extent
-            columns.append(Column(**column))
-        by_name = {column.name: column for column in columns}
-        return PgCollection(
-            type="Table",
-            id=f"{_SCHEMA}.{row['name']}",
-            table=row["name"],
-            schema=_SCHEMA,
-            description=row["description"],
-            table_columns=columns,
-            properties=columns,
-            id_column=by_name.get(row["key"]),
-            geometry_column=next((c for c in columns if c.type in {"geometry", "geography"}), None),
-            datetime_column=next((c for c in columns if c.type in {"timestamp", "timestamptz", "date"}), None),
-        )
-
-    async def _extent(self, connection: asyncpg.Connection[Any], row: Any, column: Any) -> list[float] | None:
-        """West, south, east, north in degrees; None where there are no rows, or the CRS has no way to degrees."""
-        key = (row["oid"], row["node"], row["size"], column["name"])
-        if key not in self._extents:
-            self._extents = {k: v for k, v in self._extents.items() if (k[0], k[3]) != (key[0], key[3])}
-            self._extents[key] = await _extent_of(connection, row["name"], column)
-        return self._extents[key]
-
-
-async def _extent_of(connection: asyncpg.Connection[Any], table: str, column: Any) -> list[float] | None:
-    quoted, name = _identifier(column["name"]), _identifier(table)
-    query = _EXTENT.format(
-        schema=_literal(_SCHEMA),
-        table=_literal(table),
-        column=_literal(column["name"]),
-        quoted=quoted,
-        qualified=f"{_identifier(_SCHEMA)}.{name}",
-        srid=int(column["srid"]),
-    )
-    try:
-        row = await connection.fetchrow(query)
-    except asyncpg.PostgresError:
-        return None
-    return [float(side) for side in row] if row and row[0] is not None else None
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+#: Bytes of an answer that are sent, or packed, before others have their turn.
+_TURN = 256 * 1024
 
 
 class _WithFreshTables:
@@ -226,45 +110,95 @@ class _WithFreshTables:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        catalogue = self._state.collection_catalog = await self._state.tables.refresh()
+        started = False
+
+        async def in_turns(message: Message) -> None:
+            nonlocal started
+            started = True
+            await _send_in_turns(message, send)
+
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._answer(scope, receive, in_turns, now=attempt > 0)
+            except (*BUSY, asyncpg.PostgresError) as error:
+                if isinstance(error, _OUTDATED) and not started and attempt + 1 < _ATTEMPTS:
+                    continue
+                told = None if started else _told(error, {name for name, _ in query_of(scope)})
+                if told is None:
+                    raise
+                await told(scope, receive, send)
+            return
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, *, now: bool = False) -> None:
+        catalogue = self._state.collection_catalog = await self._state.tables.refresh(now=now)
         path = scope["path"].removeprefix(scope["root_path"])
         found = _OF_TABLE.match(path)
         table = catalogue["collections"].get(found["table"]) if found else None
         given = query_of(scope)
         query, fault = checked(given, _PARAMETERS, {c.name for c in table.properties} if table else ())
-        if fault := fault_of_path(path) or fault or _fault(dict(query), table, found and found["item"]):
+        if fault := fault_of_path(path) or fault or _fault(dict(query), table):
             await problem(400, fault)(scope, receive, send)
         elif table and found and found["item"] and table.id_column is None:
             await problem(404, f"the rows of {table.id} have no key")(scope, receive, send)
         else:
-            await _with_empty_csv(self._app, with_query(scope, [q for q in query if q[0] not in _CRS]), receive, send)
+            # no table tells an interval of time, so whichever is asked for, all are meant
+            left_out = _CRS if table else {*_CRS, "datetime"}
+            await _with_empty_csv(
+                self._app, with_query(scope, [q for q in query if q[0] not in left_out]), receive, send
+            )
 
 
-def _fault(query: dict[str, str], table: PgCollection | None, item: str | None) -> str | None:
-    if table and (fault := _fault_of_values(query, table, item)):
-        return fault
-    if "filter" in query and (fault := fault_of_filter(query["filter"], query.get("filter-lang"))):
+async def _send_in_turns(message: Message, send: Send) -> None:
+    """Send a large answer in parts, between which others are answered: packing it takes a second for 50 MB."""
+    body = message.get("body", b"")
+    if message["type"] != "http.response.body" or len(body) <= _TURN:
+        await send(message)
+        return
+    for start in range(0, len(body), _TURN):
+        more = start + _TURN < len(body) or message.get("more_body", False)
+        await send({**message, "body": body[start : start + _TURN], "more_body": more})
+        await asyncio.sleep(0)
+
+
+def _told(error: Exception, asked: set[str]) -> Response | None:
+    """How a fault of the database is answered; None for one of the server's own."""
+    if isinstance(error, BUSY):
+        return problem(503, "the database has too much to do")
+    if isinstance(error, _OUTDATED):
+        return problem(503, "the table is being replaced")
+    by_client = isinstance(error, _OF_FILTERS) or (
+        isinstance(error, asyncpg.InternalServerError) and bool({"filter", "bbox"} & asked)
+    )
+    if not by_client:
+        return None
+    said = str(error.args[0]) if error.args else "it has no meaning"
+    return problem(400, f"what is asked does not suit the columns: {said}; their types are told by queryables")
+
+
+def _fault(query: dict[str, str], table: Table | None) -> str | None:
+    columns = {c.name for c in table.properties} if table else None
+    if "filter" in query and (fault := fault_of_filter(query["filter"], query.get("filter-lang"), columns)):
         return fault
     if "ids" in query and table is not None and table.id_column is None:
         return f"the rows of {table.id} have no key, so there are no ids"
     if any(query.get(name, "OGC:CRS84") not in {"OGC:CRS84", "EPSG:4326"} for name in _CRS):
-        return "features are answered in OGC:CRS84"
-    if box := query.get("bbox"):
-        sides = [float(side) for side in box.split(",")]
-        half = len(sides) // 2
-        if len(sides) not in {4, 6} or sides[0] > sides[half] or sides[1] > sides[half + 1]:
-            return "bbox is west,south,east,north, with west <= east; ask for each side of 180 degrees"
-    return None
+        return "features are asked for and answered in OGC:CRS84"
+    if fault := query.get("datetime") and fault_of_time(query["datetime"]):
+        return fault
+    return _fault_of_box(query["bbox"], table) if query.get("bbox") else None
 
 
-def _fault_of_values(query: dict[str, str], table: PgCollection, item: str | None) -> str | None:
-    """Tipg makes whole numbers of what is compared with such; a number that is none for PostgreSQL ends in a fault."""
-    key = table.id_column.name if table.id_column else None
-    given = [(key, value) for value in [*query.get("ids", "").split(","), (item or "/")[1:]]]
-    whole_columns = {column.name for column in table.properties if "int" in column.type}
-    for name, value in [*given, *query.items()]:
-        if name in whole_columns and value.lstrip("+-").isdigit() and len(value) > _MOST_DIGITS:
-            return f"{name} is a whole number of at most {_MOST_DIGITS} digits"
+def _fault_of_box(given: str, table: Table | None) -> str | None:
+    sides = [float(side) for side in given.split(",")]
+    half = len(sides) // 2
+    if len(sides) not in {4, 6} or sides[1] > sides[half + 1]:
+        return "bbox is west,south,east,north, or with heights west,south,low,east,north,high, with south <= north"
+    if any(abs(side) > 180 for side in (sides[0], sides[half])) or any(
+        abs(s) > 90 for s in (sides[1], sides[half + 1])
+    ):
+        return "bbox is in degrees: -180 to 180 for west and east, -90 to 90 for south and north"
+    if table is None and sides[0] > sides[half]:
+        return "collections are found by a bbox with west <= east; ask for each side of 180 degrees"
     return None
 
 
@@ -290,6 +224,78 @@ async def _with_empty_csv(app: ASGIApp, scope: Scope, receive: Receive, send: Se
         await send({"type": "http.response.body", "body": b""})
 
 
+class _Endpoints(Endpoints):  # type: ignore[misc]
+    """Those of tipg, without the pages."""
+
+    def _conformance_route(self) -> None:
+        @self.router.get(  # type: ignore[untyped-decorator]
+            "/conformance", response_model=model.Conformance, tags=["OGC Common"]
+        )
+        def conformance() -> Any:
+            """What of the OGC's standards is kept."""
+            classes = [*COMMON_CONFORMS, *self.conforms_to]
+            return {"conformsTo": [each for each in classes if not each.endswith("/conf/html")]}
+
+    def _landing_route(self) -> None:
+        @self.router.get(  # type: ignore[untyped-decorator]
+            "/", response_model=model.Landing, response_model_exclude_none=True, tags=["OGC Common"]
+        )
+        def landing(request: Request) -> Any:
+            """Where everything is."""
+            here = [
+                ("self", MediaType.json, self.url_for(request, "landing")),
+                ("service-desc", MediaType.openapi30_json, str(request.url_for("openapi"))),
+                ("conformance", MediaType.json, self.url_for(request, "conformance")),
+            ]
+            links = [model.Link(href=href, rel=rel, type=kind) for rel, kind, href in here]
+            return model.Landing(title=self.title, links=[*links, *self.links(request)])
+
+
+def _filter(
+    query: Annotated[str | None, Query(alias="filter")] = None,
+    language: Annotated[str | None, Query(alias="filter-lang")] = None,
+) -> Any:
+    return None if query is None else parsed(query, language)
+
+
+def _noting(output_type: Callable[[Request, str | None], MediaType | None]) -> Callable[..., Awaitable[Any]]:
+    """Note in which format a request is answered."""
+
+    async def noting(request: Request, f: str | None = None) -> MediaType | None:
+        found = output_type(request, f)
+        answered_as.set(found or MediaType.geojson)
+        return found
+
+    return noting
+
+
+def _refusing(status: int) -> Callable[[Request, Exception], Response]:
+    def answer(_: Request, error: Exception) -> Response:
+        if isinstance(error, ValidationError):
+            return problem(status, "; ".join(fault["msg"] for fault in error.errors()))
+        return problem(status, str(error) or "the table has no geometry, so there are no tiles of it")
+
+    return answer
+
+
+def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """The description of the API without the pages."""
+
+    def describe() -> dict[str, Any]:
+        if not app.openapi_schema:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    operation["responses"].get("200", {}).get("content", {}).pop("text/html", None)
+                    for parameter in operation.get("parameters", ()):
+                        for kind in parameter["schema"].get("anyOf", ()):
+                            kind.get("enum", []).count("html") and kind["enum"].remove("html")
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return describe
+
+
 def features_app(settings: Settings) -> FastAPI:
     """The application, to be served below /features."""
 
@@ -298,20 +304,25 @@ def features_app(settings: Settings) -> FastAPI:
         app.state.pool = await open_reader(settings)
         app.state.tables = Tables(app.state.pool)
         yield
+        await app.state.tables.close()
         await app.state.pool.close()
 
     app = FastAPI(
-        title="geo_assets features and vector tiles",
+        title=_TITLE,
         version=__version__,
         openapi_url="/api",
-        docs_url="/api.html",
+        docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
     )
-    endpoints = Endpoints(title="geo_assets features and vector tiles", with_tiles_viewer=False)
-    app.include_router(endpoints.router)
-    add_exception_handlers(
-        app, {**DEFAULT_STATUS_CODES, ValueError: 422, asyncpg.DataError: 422, **dict.fromkeys(_OF_FILTERS, 400)}
-    )
+    app.include_router(_Endpoints(title=_TITLE, with_tiles_viewer=False).router)
+    app.openapi = _described(app)  # type: ignore[method-assign]
+    app.dependency_overrides[dependencies.filter_query] = _filter
+    app.dependency_overrides[dependencies.ItemsOutputType] = _noting(dependencies.ItemsOutputType)
+    for kind, status in errors.DEFAULT_STATUS_CODES.items():
+        if issubclass(kind, errors.TiPgError):
+            app.add_exception_handler(kind, _refusing(404 if kind is errors.MissingGeometryColumn else status))
+    app.add_exception_handler(TooLargeError, _refusing(413))
+    app.add_exception_handler(ValueError, _refusing(400))
     app.add_middleware(_WithFreshTables, state=app.state)
     return app
