@@ -41,7 +41,7 @@ def deliver(folder, far):
     write(folder / EVIL, ramp[None].astype("uint16"), transform=from_origin(5.4e5, 4e6, 100, 100))
     (folder / "broken.tif").write_bytes(b"II*\x00\x08\x00\x00\x00")
     parcels = gpd.GeoDataFrame(
-        {"name": ["<b onclick=alert(1)>north</b>", "south"], "area": [12, 7]},
+        {"name": ["<b onclick=alert(1)>north</b>", "south"], "area": [12, 7], "serial": [2**53 + 1, 5]},
         geometry=[box(-75, 36.2, -74, 37), box(-75, 35, -74, 36)],
         crs=4326,
     )

@@ -151,8 +151,8 @@ def test_a_raster_is_drawn_on_the_map(page, served):
     assert [url for url in browser.requests if "/tiles/WebMercatorQuad/" in url]
 
 
-def test_a_click_on_a_feature_shows_its_attributes_as_text(page):
-    browser = page("#/tables/vector.delivery_parcels")
+def click_north(browser):
+    """Choose a parcel on the map."""
     browser.wait("!!globalThis.catalogueMap?.getLayer('table-fill')")
     browser.until_idle()
     x, y = browser.wait(
@@ -161,9 +161,24 @@ def test_a_click_on_a_feature_shows_its_attributes_as_text(page):
         " return catalogueMap.queryRenderedFeatures(p, {layers: ['table-fill']}).length && [r.x + p.x, r.y + p.y]; })()"
     )
     browser.click_at(x, y)
+
+
+def test_a_click_on_a_feature_shows_its_attributes_as_text(page):
+    browser = page("#/tables/vector.delivery_parcels")
+    click_north(browser)
     browser.wait_for_text("<b onclick=alert(1)>north</b>", "#feature")
     assert "12" in browser.eval("document.querySelector('#feature').innerText")
     assert browser.eval("document.querySelectorAll('#panel b').length") == 0
+
+
+def test_a_whole_number_has_all_its_digits_in_a_row_and_in_the_feature_of_the_map(page):
+    browser = page("#/tables/vector.delivery_parcels")
+    browser.wait_for_text("9007199254740993", "tbody")
+    browser.click("td button")
+    browser.wait_for_text("9007199254740993", "#feature")
+    browser = page("#/tables/vector.delivery_parcels")
+    click_north(browser)
+    browser.wait_for_text("9007199254740993", "#feature")
 
 
 def test_a_row_of_a_table_is_chosen_by_the_keyboard(page):

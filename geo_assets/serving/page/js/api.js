@@ -28,8 +28,15 @@ export class Fault extends Error {
   }
 }
 
-/** JSON of a path of this origin. */
-export async function json(path, { body, signal } = {}) {
+/** A number that JavaScript's do not hold, with all its digits; in a browser that does not tell these, the one next to it. */
+function exactly(_, found, { source } = {}) {
+  if (typeof found !== "number" || source === undefined) return found;
+  if (/^-?\d+$/.test(source)) return Number.isSafeInteger(found) ? found : BigInt(source);
+  return source.replace(/e.*|\D/gi, "").length > 17 ? source : found;
+}
+
+/** JSON of a path of this origin. `exact`: whole numbers beyond 2^53 are bigint, decimals of more digits than a double has are text. */
+export async function json(path, { body, signal, exact = false } = {}) {
   const init = { headers: { Accept: "application/json", ...headers() }, signal };
   if (body !== undefined) {
     init.method = "POST";
@@ -46,7 +53,7 @@ export async function json(path, { body, signal } = {}) {
     });
   }
   if (!response.ok) throw await faultOf(response);
-  return response.json();
+  return exact ? JSON.parse(await response.text(), exactly) : response.json();
 }
 
 async function faultOf(response) {

@@ -42,7 +42,7 @@ export async function showTable(panel, { parts: [, table], signal, map, view }) 
   document.title = `${table} – Catalogue`;
   const [about, rows, owner] = await Promise.all([
     json(`${tablePath(table)}?f=json`, { signal }),
-    json(`${tablePath(table)}/items?f=geojson&limit=${ROWS}`, { signal }),
+    json(`${tablePath(table)}/items?f=geojson&limit=${ROWS}`, { signal, exact: true }),
     json(`${API}/db/tables/${path(table)}`, { signal }).catch(() => ({})), // the way back is an extra
   ]);
   const chosen = h(
@@ -61,6 +61,7 @@ export async function showTable(panel, { parts: [, table], signal, map, view }) 
     chosen,
     h("h2", {}, Number.isFinite(total) && total > ROWS ? `First ${ROWS} rows` : "Rows"),
     rowsPart(rows.features ?? [], (feature) => {
+      latest = null;
       map.showChosen(feature.geometry);
       const box = boxOf(feature.geometry);
       if (box) map.fit([box], { most: 12 });
@@ -75,8 +76,10 @@ export async function showTable(panel, { parts: [, table], signal, map, view }) 
   const key = keyOf(rows.features ?? []);
   return {
     feature: (properties) => {
+      latest = null;
       showFeature(chosen, properties);
-      if (key) outline(`${tablePath(table)}/items/${path(String(properties[key]))}?f=geojson`, signal, map);
+      if (key && isExact(properties[key]))
+        complete(`${tablePath(table)}/items/${path(String(properties[key]))}?f=geojson`, { signal, map, chosen });
     },
   };
 }
@@ -89,11 +92,20 @@ function keyOf(features) {
   return Object.keys(first.properties).find(isKey) ?? null;
 }
 
-/** Draw the whole of a feature; a tile has only what lies in it, which is better than nothing. */
-async function outline(address, signal, map) {
-  const feature = await json(address, { signal }).catch(() => null);
-  if (feature && !signal.aborted) map.showChosen(feature.geometry);
+/** The feature that is chosen last: answers about those before it are late. */
+let latest = null;
+
+/** Draw and tell the whole of a feature; a tile has only what lies in it, and no large number, which is better than nothing. */
+async function complete(address, { signal, map, chosen }) {
+  latest = address;
+  const feature = await json(address, { signal, exact: true }).catch(() => null);
+  if (!feature || signal.aborted || latest !== address) return;
+  map.showChosen(feature.geometry);
+  showFeature(chosen, feature.properties);
 }
+
+/** Whether a number is the one that the table has; beyond 2^53 a tile has the next one that JavaScript knows. */
+const isExact = (found) => typeof found !== "number" || !Number.isInteger(found) || Number.isSafeInteger(found);
 
 function showFeature(chosen, properties) {
   const pairs = Object.entries(properties).map(([name, found]) => [name, cell(found)]);
@@ -110,10 +122,10 @@ const cell = (found) =>
   found === null || found === undefined
     ? "–"
     : typeof found === "object"
-      ? JSON.stringify(found)
+      ? JSON.stringify(found, (_, part) => (typeof part === "bigint" ? String(part) : part))
       : typeof found === "number"
         ? Number.isInteger(found)
-          ? String(found)
+          ? `${isExact(found) ? "" : "≈ "}${found}`
           : value(found)
         : String(found);
 
@@ -160,7 +172,7 @@ function rowsPart(features, choose) {
             columns.map((name) =>
               h(
                 "td",
-                { class: typeof feature.properties[name] === "number" && "number" },
+                { class: /number|bigint/.test(typeof feature.properties[name]) && "number" },
                 cell(feature.properties[name]),
               ),
             ),
