@@ -143,9 +143,19 @@ class _WithFreshTables:
         else:
             # no table tells an interval of time, so whichever is asked for, all are meant
             left_out = _CRS if table else {*_CRS, "datetime"}
-            await _with_empty_csv(
-                self._app, with_query(scope, [q for q in query if q[0] not in left_out]), receive, send
-            )
+            asked = with_query(_legible(scope), [q for q in query if q[0] not in left_out])
+            await _with_empty_csv(self._app, asked, receive, send)
+
+
+def _legible(scope: Scope) -> Scope:
+    """A request without those wishes for formats that tipg fails to read."""
+
+    def kept(wishes: bytes) -> bytes:
+        every = [wish.split(b";") for wish in wishes.split(b",")]
+        return b",".join(b";".join(w) for w in every if all(part.count(b"=") == 1 for part in w[1:]))
+
+    headers = [(name, kept(value) if name == b"accept" else value) for name, value in scope["headers"]]
+    return {**scope, "headers": headers}
 
 
 async def _send_in_turns(message: Message, send: Send) -> None:
@@ -189,7 +199,10 @@ def _fault(query: dict[str, str], table: Table | None) -> str | None:
 
 
 def _fault_of_box(given: str, table: Table | None) -> str | None:
-    sides = [float(side) for side in given.split(",")]
+    try:
+        sides = [float(side) for side in given.split(",")]
+    except ValueError:  # in brackets
+        sides = []
     half = len(sides) // 2
     if len(sides) not in {4, 6} or sides[1] > sides[half + 1]:
         return "bbox is west,south,east,north, or with heights west,south,low,east,north,high, with south <= north"

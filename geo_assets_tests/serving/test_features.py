@@ -399,6 +399,7 @@ def test_no_pages_are_claimed_or_offered(client):
         ("sortby=nope", "nope"),
         ("filter-crs=EPSG:25832&filter=n=1", "OGC:CRS84"),
         ("bbox=1,2,3", "bbox is"),
+        ("bbox=[8,49,9,50]", "bbox is"),
         ("bbox=1,2,300,4", "-180 to 180"),
         ('filter={"op":"=","args":[{"property":"s"},"a\\u0000"]}&filter-lang=cql2-json', "NUL"),
         ("filter=S_INTERSECTS(geom,5)", "geometr"),
@@ -411,6 +412,13 @@ def test_a_refusal_is_one_sentence(client, asked, says):
     assert re.search(says, told), told
     for noise in ("HINT", "DETAIL", "errors.pydantic", "unsupported Unicode", "\n"):
         assert noise not in told
+
+
+@pytest.mark.parametrize("accept", ["application/json;q", "text/csv;q=x=y", "application/json;q=x", ";;,"])
+def test_a_header_that_names_no_format_is_answered_by_the_usual_one(client, accept):
+    for path in ("", "/items?limit=1"):
+        answer = client.get(f"/features/collections/vector.ties{path}", headers={"Accept": accept})
+        assert answer.status_code == 200, answer.text
 
 
 def test_zooms_in_the_wrong_order_are_told_without_a_dump(client):
