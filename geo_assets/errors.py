@@ -8,21 +8,15 @@ Not here: retry policy (it follows from the class), presentation (`cli.py`, `api
 from __future__ import annotations
 
 import errno
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from geo_assets import plugins
-from geo_assets.patterns import IN_WORDS
 from geo_assets.redaction import redacted
 from geo_assets.task_status import BAD_INPUT, LIST_BAD, RETRY_OPTIONS
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 
 class ErrorClass(StrEnum):
@@ -450,6 +444,8 @@ def known_code(code: str | None) -> str | None:
 
 def closest_first(code: str, codes: Iterable[str]) -> list[str]:
     """The codes, those most similar to `code` first."""
+    from difflib import get_close_matches
+
     known = list(codes)
     close = get_close_matches(code[:64].upper().replace("-", "_"), known)
     return [*close, *(other for other in known if other not in close)]
@@ -468,60 +464,3 @@ def unforeseen(error: Exception) -> GeoAssetsError:
     if is_disk_full(error):
         return GeoAssetsError("DISK_FULL", f"there is no room left: {redacted(str(error).splitlines()[0])[:300]}")
     return GeoAssetsError("INTERNAL", redacted(f"{type(error).__name__}: {error}")[:1000])
-
-
-#: Kinds of faults that pydantic finds, or how they begin -> what a value must be.
-_KINDS = {
-    "literal_error": "{expected}", "enum": "{expected}", "int": "a whole number", "float": "a number",
-    "bool": "true or false", "string_type": "text", "greater_than": "greater than {gt}", "less_than": "less than {lt}",
-    "greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}",
-}  # fmt: skip
-
-
-def wrong_parameters(what: str, error: ValidationError, known: Iterable[str] = ()) -> GeoAssetsError:
-    """INVALID_PARAMETERS for a job type or a message: one sentence that names the fields at fault, 20 at most, and for
-    one that is unknown the most similar of those that there are.
-    """
-    return GeoAssetsError(
-        "INVALID_PARAMETERS",
-        f"{what}: {'; '.join(faults(error, known=known)[:20])}",
-        remedy="correct it; the parameters of each job type: geo-assets job-types",
-    )
-
-
-def faults(error: ValidationError, called: Mapping[str, str] | None = None, known: Iterable[str] = ()) -> list[str]:
-    """Each fault that pydantic found, as `field: what is wrong (got value)`.
-
-    Args:
-        error: what pydantic says.
-        called: field -> what people call it, where that is another name: an option.
-        known: the fields that there are.
-    """
-    sentences = []
-    for fault in error.errors(include_url=False):
-        field = ".".join(str(part) for part in fault["loc"]) or "parameters"
-        field = (called or {}).get(field.partition(".")[0], field)
-        got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
-        unknown = f"is not a parameter of this job type{did_you_mean(field, known)}"
-        message = {"missing": "is required", "extra_forbidden": unknown}.get(fault["type"], in_words(fault))
-        sentences.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
-    return sentences
-
-
-def in_words(fault: Mapping[str, Any]) -> str:
-    """What pydantic says of a field in words of ours, with the form of a name instead of a regular expression."""
-    context, kind = fault.get("ctx", {}), str(fault["type"])
-    if words := IN_WORDS.get(str(context.get("pattern"))) or _KINDS.get(kind, _KINDS.get(kind.partition("_")[0])):
-        return f"must be {words.format(**context) if '{' in words else words}"
-    return str(fault["msg"])
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about a word that is none of those that are known: the one that is most like it."""
-    close = get_close_matches(word[:64], list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _shown(value: Any, limit: int = 80) -> str:
-    text = json.dumps(value, ensure_ascii=True, default=repr)
-    return text if len(text) <= limit else text[:limit] + "…"

@@ -25,7 +25,8 @@ from pydantic import (
 )
 
 from geo_assets import plugins
-from geo_assets.errors import GeoAssetsError, did_you_mean, wrong_parameters
+from geo_assets.errors import GeoAssetsError
+from geo_assets.faults import did_you_mean, wrong_parameters
 from geo_assets.file_stages import COGS, FILE_STAGES, NAME, TABLES, Engine, Shapes, fault_of
 from geo_assets.parameter_types import (
     Alias,

@@ -16,7 +16,8 @@ from psycopg_pool import PoolTimeout
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from geo_assets.errors import ERRORS, ErrorClass, GeoAssetsError, in_words
+from geo_assets.errors import ERRORS, ErrorClass, GeoAssetsError
+from geo_assets.faults import in_words
 
 MEDIA_TYPE = "application/problem+json"
 

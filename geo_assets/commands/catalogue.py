@@ -12,7 +12,8 @@ import typer
 
 from geo_assets.commands.console import JsonFlag, out, print_json, print_table, warn
 from geo_assets.commands.shared import open_submitter
-from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.errors import GeoAssetsError
+from geo_assets.faults import faults
 from geo_assets.text import how_many
 
 if TYPE_CHECKING:

@@ -162,7 +162,7 @@ def request_of(source: Path, reading: dict[str, Any], **options: Any) -> Inspect
     from pydantic import ValidationError
 
     from geo_assets.epsg import parse_code
-    from geo_assets.errors import faults
+    from geo_assets.faults import faults
     from geo_assets.vector.models import InspectRequest
     from geo_assets.vector.where import parse
 

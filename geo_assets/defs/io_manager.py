@@ -13,7 +13,8 @@ import dagster as dg
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from geo_assets.defs.resources import Stages
-from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.errors import GeoAssetsError
+from geo_assets.faults import faults
 
 
 class ContractIOManager(dg.IOManager):

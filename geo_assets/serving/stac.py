@@ -26,7 +26,7 @@ from stac_fastapi.pgstac.models.extensions import Extensions
 from stac_fastapi.types.errors import InvalidQueryParameter
 
 from geo_assets import __version__
-from geo_assets.errors import in_words
+from geo_assets.faults import in_words
 from geo_assets.serving.answers import problem
 from geo_assets.serving.boxes import halves
 from geo_assets.serving.cql import Query, as_filter, with_polygons

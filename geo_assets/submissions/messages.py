@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from geo_assets.correlation import Trace
-from geo_assets.errors import GeoAssetsError, wrong_parameters
+from geo_assets.errors import GeoAssetsError
+from geo_assets.faults import wrong_parameters
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES
 from geo_assets.parameters import JOB_TYPES, Parameters, parameters_type
 
