@@ -35,8 +35,8 @@ from geo_assets.raster.georeference import dataset_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect
 from geo_assets.raster.kept_cog import KeptCog
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing, OverviewLoss
-from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
-from geo_assets.raster.pixels import Measurement, has_own_mask, measured, pieces
+from geo_assets.raster.origin import STAGED, Origin, Task, origin_of, refuse_unreadable_pixels
+from geo_assets.raster.pixels import Measurement, has_own_mask, measured
 from geo_assets.raster.profiles import DEFAULT, OF_CODES, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
 from geo_assets.raster.report import captured, describe, grown, hash_of, software, turned
@@ -44,6 +44,7 @@ from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
     level_hashes,
+    likeness_of,
     not_as_written,
     raise_for,
     stale_overviews,
@@ -250,14 +251,17 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
         return None
     if structure(task.info.path) or stale_overviews(task.info.path):
         return None
-    hashes, problems = level_hashes(task.info.path, task.request.threads, first_level=1)
+    likeness = likeness_of(task.info.path)
+    hashes, problems = level_hashes(task.info.path, task.request.threads, first_level=1, likeness=likeness)
     if problems or task.log.messages:
         return None
     shutil.copyfile(task.info.path, task.made)
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.made) as cog:
         if origin.crs:
             refuse_off_earth(cog, task.name)
-        measurement = measured(cog)
+        measurement = measured(cog, likeness.full(cog))
+    if likeness.stale(measurement.bands):
+        return None
     if problems := stamp_problems(task.made, [measurement.sha256(), *hashes]):
         raise gdal.unreadable(task.info.path, "GTiff", "; ".join(problems))
     return _Proof(measurement, passed_through=True)
@@ -464,7 +468,7 @@ def _writing(task: Task, origin: Origin) -> Iterator[None]:
     try:
         yield
     except gdal.GDAL_ERRORS as error:
-        _refuse_unreadable_pixels(origin, task.info)
+        refuse_unreadable_pixels(origin, task.info)
         why = gdal.reason(error, task.made)
         if any(words in why for words in _DISK_FULL):
             raise GeoAssetsError("DISK_FULL", f"no room for the COG of {task.name}: {why}") from error
@@ -494,13 +498,6 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
     if proof.loss:
         update["max_error"] = proof.loss.largest
     return report.model_copy(update=update)
-
-
-def _refuse_unreadable_pixels(origin: Origin, info: RasterInfo) -> None:
-    with gdal.reading(info.path, info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
-        for piece in pieces(dataset):
-            dataset.read(list(piece.bands), window=piece.window)
-            dataset.read_masks(1, window=piece.window)
 
 
 def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: Origin, cog: Any) -> None:

@@ -19,6 +19,7 @@ from geo_assets.raster.georeference import other_body, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing
 from geo_assets.raster.nodata import ELEMENT, WIDE
+from geo_assets.raster.pixels import pieces
 from geo_assets.raster.profiles import Profile
 from geo_assets.raster.progress import Progress
 from geo_assets.raster.reproject import WEB_CRS
@@ -163,6 +164,18 @@ def _mended(task: Task, *, nodata: bool) -> Origin:
         if nodata:
             staged.nodata = info.nodata
     return Origin(path, "GTiff", info.crs)
+
+
+def refuse_unreadable_pixels(origin: Origin, info: RasterInfo) -> None:
+    """Read everything: where a copy failed, the source may be the reason.
+
+    Raises:
+        GeoAssetsError: UNREADABLE.
+    """
+    with gdal.reading(info.path, info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
+        for piece in pieces(dataset):
+            dataset.read(list(piece.bands), window=piece.window)
+            dataset.read_masks(1, window=piece.window)
 
 
 def _target(request: ConvertRequest) -> CRS | None:

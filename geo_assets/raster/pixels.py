@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -396,13 +396,16 @@ def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) 
         )
 
 
-def measured(dataset: Any) -> Measurement:
-    """Measure a whole dataset."""
+def measured(dataset: Any, look: Callable[[Pixels, Bools | None], None] | None = None) -> Measurement:
+    """Measure a whole dataset; `look` is shown each tile, or part of its bands, with the dataset's own mask of it."""
     measurement = Measurement.of(dataset)
     for piece in pieces(dataset):
         data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
         for tile in measure_piece(dataset, piece, data, mask):
             measurement.add(tile)
+        if look is not None:
+            for rows, columns in tiles_of(piece):
+                look(data[:, rows, columns], None if mask is None else mask[rows, columns])
     return measurement
 
 

@@ -27,6 +27,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile, gdal, gdal_cache, tiff
 from geo_assets.raster.drivers import driver_of
 from geo_assets.raster.inspect import refuse_disguised_sidecars, refuse_foreign_overviews
+from geo_assets.raster.likeness import DEVIATIONS, Likeness
 from geo_assets.raster.models import ValidateReport, ValidateRequest
 from geo_assets.raster.pixels import (
     TILE,
@@ -186,12 +187,16 @@ def _level(directory: tiff.Directory) -> str:
     )
 
 
-def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
-    """Decode every block; return the pixel hash of each level (0 is full resolution), and what does not decode."""
+def level_hashes(
+    path: Path, threads: int = 1, first_level: int = 0, likeness: Likeness | None = None
+) -> tuple[list[str], list[str]]:
+    """Decode every block; return the pixel hash of each level (0 is full resolution), and what does not decode. All
+    tiles are shown to `likeness`.
+    """
     hashes, problems = [], []
     for level in range(first_level, _overviews(path) + 1):
         try:
-            hashes.append(_level_hash(path, level, threads))
+            hashes.append(_level_hash(path, level, threads, likeness))
         except gdal.GDAL_ERRORS as error:
             problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
     return hashes, problems
@@ -209,12 +214,28 @@ def _open_level(path: Path, level: int, **options: Any) -> Any:
     return gdal.open_raster(path, **options)
 
 
-def _level_hash(path: Path, level: int, threads: int) -> str:
+def _level_hash(path: Path, level: int, threads: int, likeness: Likeness | None = None) -> str:
     with _open_level(path, level) as dataset:
         measurement = Measurement.of(dataset)
-    for digest in _each_tile(path, level, threads, tile_digest):
+        look = likeness.looking(level, dataset) if likeness else None
+
+    def digest_and_sums(data: Pixels, mask: Bools | None) -> tuple[bytes, Any]:
+        return tile_digest(data, mask), look(data, mask) if look else None
+
+    for digest, sums in _each_tile(path, level, threads, digest_and_sums):
         measurement.add_digest(digest)
+        if likeness and sums is not None:
+            likeness.add(level, sums)
     return measurement.sha256()
+
+
+def likeness_of(path: Path) -> Likeness:
+    """Return what compares the levels of a COG, of which it has seen none."""
+    sizes = []
+    for level in range(_overviews(path) + 1):
+        with _open_level(path, level) as dataset:
+            sizes.append((dataset.height, dataset.width))
+    return Likeness(sizes)
 
 
 def not_as_written(
@@ -306,25 +327,25 @@ def stale_overviews(path: Path) -> list[str]:
     for level in range(1, _overviews(path) + 1):
         try:
             with _open_level(path, level - 1) as fine, _open_level(path, level) as coarse:
-                if not all(_akin(fine, coarse, place) for place in _PLACES):
+                if not all(_akin(fine, coarse, place, band) for place in _PLACES for band in fine.indexes):
                     problems.append(f"overview {level} is not one of its pixels")
         except gdal.GDAL_ERRORS as error:
             problems.append(f"overview {level} cannot be read: {gdal.reason(error, path)}")
     return problems
 
 
-def _akin(fine: Any, coarse: Any, place: tuple[float, float]) -> bool:
-    """Whether a small window of two neighbouring levels shows the same."""
+def _akin(fine: Any, coarse: Any, place: tuple[float, float], band: int) -> bool:
+    """Whether a small window of a band of two neighbouring levels shows the same."""
     side = min(_LOOK, *coarse.shape)
     row, column = (int(part * (n - side)) for part, n in zip(place, coarse.shape, strict=True))
     window = Window(column, row, side, side)
     scale = fine.height / coarse.height, fine.width / coarse.width
     around = Window(int(column * scale[1]), int(row * scale[0]), int(side * scale[1]), int(side * scale[0]))
-    a, b = (d.read(1, window=w, masked=True).astype(np.float64) for d, w in ((fine, around), (coarse, window)))
+    a, b = (d.read(band, window=w, masked=True).astype(np.float64) for d, w in ((fine, around), (coarse, window)))
     a, b = a[np.isfinite(a)].compressed(), b[np.isfinite(b)].compressed()
     if not a.size or not b.size:
         return bool(a.size == b.size or a.size < _FEW * side * side)
-    slack = max(1.0, float(a.std())) if a.std() else 1e-6 * max(1.0, abs(float(a.mean())))
+    slack = max(1.0, DEVIATIONS * float(a.std())) if a.std() else 1e-6 * max(1.0, abs(float(a.mean())))
     return bool(abs(a.mean() - b.mean()) <= slack and b.min() >= a.min() - slack and b.max() <= a.max() + slack)
 
 
