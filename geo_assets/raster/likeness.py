@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geo_assets.raster.inspect import dtype_names, numpy_dtype
+from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.pixels import TILE, Bools, Pixels, Sums, Validity, pieces
 
 #: Pixels along a side of a cell of the coarser level; larger ones where there would be more cells than this in a level.
