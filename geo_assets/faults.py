@@ -31,6 +31,10 @@ _KINDS = {
 }
 
 
+#: What is wrong with a field itself.
+_OF_FIELDS = {"missing": "is required", "extra_forbidden": "is not a known field"}
+
+
 def wrong_parameters(what: str, error: ValidationError, known: Iterable[str] = ()) -> GeoAssetsError:
     """INVALID_PARAMETERS for a job type or a message: one sentence that names the fields at fault, 20 at most, and for
     one that is unknown the most similar of those that there are.
@@ -56,7 +60,7 @@ def faults(error: ValidationError, called: Mapping[str, str] | None = None, know
         field = (called or {}).get(field.partition(".")[0], field)
         got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
         unknown = f"is not a parameter of this job type{did_you_mean(field, known)}"
-        message = {"missing": "is required", "extra_forbidden": unknown}.get(fault["type"], in_words(fault))
+        message = unknown if fault["type"] == "extra_forbidden" else in_words(fault)
         sentences.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
     return sentences
 
@@ -64,6 +68,8 @@ def faults(error: ValidationError, called: Mapping[str, str] | None = None, know
 def in_words(fault: Mapping[str, Any]) -> str:
     """What pydantic says of a field in words of ours, with the form of a name instead of a regular expression."""
     context, kind = fault.get("ctx", {}), str(fault["type"])
+    if kind in _OF_FIELDS:
+        return _OF_FIELDS[kind]
     if words := IN_WORDS.get(str(context.get("pattern"))) or _KINDS.get(kind, _KINDS.get(kind.partition("_")[0])):
         return f"must be {words.format(**context) if '{' in words else words}"
     return str(fault["msg"])

@@ -29,8 +29,8 @@ SCHEMA = "vector"
 #: publication at the latest.
 _FRESH_SECONDS = 2.0
 
-#: An answer waits this long for extents that are not known yet. They are told as soon as they are.
-_EXTENT_PATIENCE = 1.0
+#: An answer waits so many seconds for extents that are not known yet. They are told as soon as they are.
+_EXTENT_PATIENCE = 5.0
 
 #: After so many seconds an extent is asked for again that could not be told.
 _EXTENT_AGAIN = 60.0

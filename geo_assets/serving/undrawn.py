@@ -77,7 +77,7 @@ def _unsuited(request: Request, error: Exception) -> Response:
 
 def _gone(_: Request, error: Exception) -> Response:
     remedy = (
-        "ask for the item again: it may have been published anew or withdrawn; if not, geo-assets reconcile tells which"
-        " files are missing"
+        "ask for the item again: it may have been published anew or withdrawn; which files are missing is told by:"
+        " geo-assets reconcile"
     )
     return problem(410, str(error), remedy=remedy)

@@ -91,9 +91,9 @@ def test_a_collection_with_items_is_deleted_only_with_cascade_however_that_is_wr
     ("body", "named"),
     [
         ({"id": "x", "license": "proprietary"}, "no SPDX identifier"),
-        ({"id": "No Such Id"}, "body.id: must be at most 63 of a-z, 0-9, - and _"),
-        ({"id": "x", "extent": {}}, "body.extent"),
-        ({"title": "without an id"}, "body.id"),
+        ({"id": "No Such Id"}, "id: must be at most 63 of a-z, 0-9, - and _"),
+        ({"id": "x", "extent": {}}, "extent: is not a known field"),
+        ({"title": "without an id"}, "id: is required"),
         ({"id": "x", "providers": ["A https://user:secret@x.example"]}, "without credentials"),
     ],
 )
