@@ -42,6 +42,7 @@ from geo_assets.serving.questions import (
 )
 from geo_assets.serving.reader import open_reader
 from geo_assets.serving.rows import Table, TooLargeError, answered_as, fault_of_time
+from geo_assets.serving.schemes import SCHEMES
 from geo_assets.serving.tables import Tables
 from geo_assets.settings import Settings
 
@@ -328,7 +329,7 @@ def features_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.include_router(_Endpoints(title=_TITLE, with_tiles_viewer=False).router)
+    app.include_router(_Endpoints(title=_TITLE, with_tiles_viewer=False, supported_tms=SCHEMES).router)
     app.openapi = _described(app)  # type: ignore[method-assign]
     app.dependency_overrides[dependencies.filter_query] = _filter
     app.dependency_overrides[dependencies.ItemsOutputType] = _noting(dependencies.ItemsOutputType)

@@ -23,7 +23,6 @@ import attr
 import pystac
 from cachetools import TTLCache
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Request
-from morecantile.defaults import TileMatrixSets, default_tms
 from psycopg_pool import ConnectionPool
 from starlette.types import ASGIApp, Receive, Scope, Send
 from titiler.core.dependencies import DefaultDependency
@@ -45,6 +44,7 @@ from geo_assets.serving.pictures import PARAMETERS, Queue, bands_of, is_descript
 from geo_assets.serving.published import Published
 from geo_assets.serving.questions import Asked, Query, fault_of_place, query_of, with_query
 from geo_assets.serving.reader import open_reader_for_threads
+from geo_assets.serving.schemes import SCHEMES
 from geo_assets.settings import Settings
 
 T = TypeVar("T")
@@ -55,9 +55,6 @@ _KNOWN_SECONDS = 5.0
 
 #: Most items that are drawn into one picture of a collection.
 _MOST_ITEMS = 100
-
-#: Tiling schemes. That of UTM 31 covers no longitude whole, so its first tile ends in infinity.
-_SCHEMES = TileMatrixSets({name: told for name, told in default_tms.items() if name != "UTM31WGS84Quad"})
 
 #: Items of a collection that describe how it is drawn.
 _SAMPLE = 20
@@ -301,7 +298,7 @@ def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> Non
         add_statistics=False,
         add_part=True,
         add_ogc_maps=False,
-        supported_tms=_SCHEMES,
+        supported_tms=SCHEMES,
         extensions=[wmtsExtensionMosaic()],
     )
     items = MultiBaseTilerFactory(
@@ -309,13 +306,13 @@ def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> Non
         path_dependency=the_item,
         router_prefix="/collections/{collection_id}/items/{item_id}",
         reader_dependency=_Bounds,
-        supported_tms=_SCHEMES,
+        supported_tms=SCHEMES,
         add_viewer=False,
         extensions=[wmtsExtension()],
     )
     app.include_router(mosaics.router, prefix="/collections/{collection_id}", tags=["collections"])
     app.include_router(items.router, prefix="/collections/{collection_id}/items/{item_id}", tags=["items"])
-    app.include_router(TMSFactory(supported_tms=_SCHEMES).router, tags=["tiling schemes"])
+    app.include_router(TMSFactory(supported_tms=SCHEMES).router, tags=["tiling schemes"])
     app.include_router(ColorMapFactory().router, tags=["colours"])
 
     app.include_router(_landing)

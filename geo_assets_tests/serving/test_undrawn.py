@@ -100,6 +100,16 @@ def test_every_tiling_scheme_that_is_told_has_a_first_tile(client, ingested):
         assert scheme in client.get(f"{item}/WMTSCapabilities.xml").text
 
 
+def test_every_tiling_scheme_of_tables_has_a_first_tile(client, ingested):
+    collection, identity = ingested.item_of("places.geojson")
+    links = client.get(f"/stac/collections/{collection}/items/{identity}").json()["links"]
+    (table,) = [link["href"].split("/")[-2] for link in links if link["rel"] == "items"]
+    schemes = [told["id"] for told in client.get("/features/tileMatrixSets").json()["tileMatrixSets"]]
+    assert len(schemes) > 10
+    for scheme in schemes:
+        assert client.get(f"/features/collections/{table}/tiles/{scheme}/0/0/0").status_code in {200, 204, 404}, scheme
+
+
 def test_a_raster_whose_file_is_gone_says_so(client, ingested):
     collection, identity = ingested.item_of("dem_ost.tif")
     stored = client.get(f"/stac/collections/{collection}/items/{identity}").json()["assets"]["data"]["href"]
