@@ -17,7 +17,7 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
-from geo_assets.raster.text_numbers import is_number, not_held, numbers, parts, shown
+from geo_assets.raster.text_numbers import is_misread, is_number, not_held, numbers, parts, shown
 
 #: GDAL's driver for it, and how the driver reads all numbers as doubles: see `gdal.open_raster`.
 DRIVER, OF_DOUBLES = "AAIGrid", "AAIGrid DATATYPE=Float64"
@@ -81,7 +81,8 @@ def _values_start(path: Path, head: bytes) -> int:
         pair = head[at:].split(maxsplit=2)
         if len(pair) < 2 or pair[0].lower() not in _KEYS:
             return at
-        if not (is_number(pair[1].replace(b",", b".")) or b"#" in pair[1]):  # 1.#QNAN, as Windows writes it
+        number = is_number(pair[1].replace(b",", b".")) and not is_misread(pair[1])
+        if not (number or b"#" in pair[1]):  # 1.#QNAN, as Windows writes it
             key, word = shown(pair[0]), shown(pair[1])
             raise gdal.unreadable(path, DRIVER, f"its header has {word!r} as {key}, which is not a number")
         at = head.index(pair[1], head.index(pair[0], at) + len(pair[0])) + len(pair[1])

@@ -27,6 +27,11 @@ _WHOLE_DOUBLES = 1 << 53
 #: Characters of a word whose number a float of 32 bits has: six digits and a point, or a whole number.
 _SURELY_HELD = 7
 
+#: How what is no finite number may be written. Of other forms (-nan, infinity) GDAL makes 0, of some since 3.12 only.
+_NOT_FINITE = frozenset(
+    {b"nan", b"NaN", *(sign + word for sign in (b"", b"+", b"-") for word in (b"inf", b"Inf", b"INF"))}
+)
+
 #: A power of ten beyond those of doubles.
 _FAR = 999
 
@@ -52,7 +57,7 @@ def numbers(path: Path, driver: str, words: Sequence[bytes]) -> NDArray[np.float
     """Return words as numbers.
 
     Raises:
-        GeoAssetsError: UNREADABLE, one of them is none.
+        GeoAssetsError: UNREADABLE, one of them is none; RASTER_UNSUPPORTED, GDAL does not read it as it is written.
     """
     if max(map(len, words), default=0) > _LONGEST:
         raise _too_long(path, driver, max(words, key=len))
@@ -63,6 +68,13 @@ def numbers(path: Path, driver: str, words: Sequence[bytes]) -> NDArray[np.float
     if values is None or b"_" in b" ".join(words):
         wrong = next(word for word in words if not is_number(word))
         raise gdal.unreadable(path, driver, f"{shown(wrong)!r} is not a number")
+    not_finite = np.flatnonzero(~np.isfinite(values)).tolist()
+    if misread := next((words[i] for i in not_finite if is_misread(words[i])), None):
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} has {shown(misread)!r}, of which GDAL makes 0",
+            remedy="write nan, inf or -inf in its place, or a nodata value",
+        )
     return values
 
 
@@ -77,6 +89,11 @@ def is_number(word: bytes) -> bool:
     except ValueError:
         return False
     return b"_" not in word
+
+
+def is_misread(word: bytes) -> bool:
+    """Whether a word that is no finite number is written as GDAL does not read it."""
+    return b"n" in word.lower() and word not in _NOT_FINITE
 
 
 def shown(word: bytes) -> str:
@@ -98,8 +115,8 @@ def not_held(values: NDArray[np.float64], words: Sequence[bytes], dtype: np.dtyp
     with np.errstate(over="ignore", invalid="ignore"):
         held = values.astype(dtype)
         off = np.abs(held - values)
-    wrong = np.isinf(held)
-    if wrong.any():
+    wrong = np.isinf(held)  # GDAL makes the largest float of an infinity
+    if dtype == np.float64 and wrong.any():
         wrong &= np.array([b"n" not in word.lower() for word in words])  # it is not written as infinity
     if off.any() and max(map(len, words)) > _SURELY_HELD:
         wrong |= off > _last_places(words) / 2 + np.spacing(np.abs(values))

@@ -134,7 +134,8 @@ def test_negative_whole_numbers_that_go_down_columns_are_refused_for_gdal_reads_
     "2.5 16777217 3 4",
     "3000000000 3000000001 3 4",
     "1e300 0.5 3 4",
-    "1 nan -inf infinity",
+    "1 nan -inf inf",
+    "1.5 NaN -Inf INF",
     "0.12345678E+03 0.5 1.23456789e-5 4",
 ])  # fmt: skip
 def test_a_grid_whose_numbers_need_more_than_gdals_type_is_read_as_doubles(made, words):
@@ -142,6 +143,12 @@ def test_a_grid_whose_numbers_need_more_than_gdals_type_is_read_as_doubles(made,
     assert pixels.dtype == np.float64
     np.testing.assert_array_equal(pixels[0], [float(word) for word in words.split()])
     assert any("float64" in note for note in report.warnings)
+
+
+@pytest.mark.parametrize("word", ["-nan", "-NaN", "infinity", "-Infinity"])
+def test_a_word_for_no_number_that_gdal_reads_as_zero_is_refused_in_a_grid(made, word):
+    error = refused(made, "in.asc", HEADER + f"{word} 2.5 3 4\n5 6 7 8\n")
+    assert (error.code, word in error.message, "nan" in error.remedy) == ("RASTER_UNSUPPORTED", True, True)
 
 
 @pytest.mark.parametrize("word", ["9007199254740993", "1e400", "1e99999999999999999999"])
