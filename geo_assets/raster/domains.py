@@ -48,7 +48,7 @@ def copy_to_another_grid(dataset: Any, out: Any) -> None:
     which rasterio does not tell the text.
     """
     for space in (0, *dataset.indexes):
-        for name in domains_of(dataset) & set(dataset.tag_namespaces(space)) - _OF_THE_GRID:
+        for name in set(dataset.tag_namespaces(space)) - _GENERATED - _OF_THE_GRID:
             items = dataset.tags(space, ns=name)
             if name.startswith("xml:"):  # one text; rasterio writes pairs, which GDAL takes as one again
                 key, equals, value = items.get(name, "").partition("=")
