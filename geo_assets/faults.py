@@ -61,7 +61,7 @@ def faults(error: ValidationError, called: Mapping[str, str] | None = None, know
         got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
         unknown = f"is not a parameter of this job type{did_you_mean(field, known)}"
         message = unknown if fault["type"] == "extra_forbidden" else in_words(fault)
-        sentences.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
+        sentences.append(f"{field}: {message}{got}")
     return sentences
 
 
@@ -72,7 +72,7 @@ def in_words(fault: Mapping[str, Any]) -> str:
         return _OF_FIELDS[kind]
     if words := IN_WORDS.get(str(context.get("pattern"))) or _KINDS.get(kind, _KINDS.get(kind.partition("_")[0])):
         return f"must be {words.format(**context) if '{' in words else words}"
-    return str(fault["msg"])
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

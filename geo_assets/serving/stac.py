@@ -99,7 +99,7 @@ def _told_in_words() -> Iterator[None]:
         if not isinstance(error.__cause__, ValidationError):
             raise
         faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])} {in_words(fault).removeprefix('Value error, ')}".strip()
+            f"{'.'.join(str(part) for part in fault['loc'])} {in_words(fault)}".strip()
             for fault in error.__cause__.errors()[:5]
         ]
         raise HTTPException(400, "; ".join(faults)) from error
