@@ -35,6 +35,9 @@ _AUTHORITY_CODE = re.compile(r"^([A-Za-z][A-Za-z0-9_]{1,20}):([A-Za-z0-9]{1,20})
 #: other body, by a twentieth.
 _EARTH, _NOT_THE_EARTH = 6378137.0, 0.01
 
+#: The directions of both axes of a projection about a pole, each along another meridian.
+_ALONG_MERIDIANS = (["north", "north"], ["south", "south"])
+
 #: Metres of one degree of latitude on the WGS 84 ellipsoid, in the mean.
 _METRES_PER_DEGREE = 111_319.49
 
@@ -91,8 +94,43 @@ def georeferencing(dataset: Any) -> Georeferencing | None:
 
 
 def same_crs(a: CRS | None, b: CRS | None) -> bool:
-    """Whether two CRS are the same; None equals None."""
-    return bool(not a and not b) or bool(a and b and a == b)
+    """Whether two CRS put the same pixels at the same places; None equals None.
+
+    The order of their axes does not count: the columns of a raster go along the easting whatever its CRS says. Esri's
+    definitions have the easting first, EPSG's of half of Europe the northing.
+    """
+    return bool(not a and not b) or bool(a and b and (a == b or _same_but_for_axes(_text(a), _text(b))))
+
+
+@functools.lru_cache(maxsize=64)
+def _same_but_for_axes(a: str, b: str) -> bool:
+    from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
+    from pyproj.exceptions import CRSError as NotUnderstood
+
+    try:
+        one, other = (Known.from_json_dict(_easting_first(Known.from_wkt(text).to_json_dict())) for text in (a, b))
+    except NotUnderstood:
+        return False
+    return bool(one.equals(other))
+
+
+def _easting_first(crs: dict[str, Any]) -> dict[str, Any]:
+    """Return a CRS as PROJJSON with the horizontal axes of all its parts in one order and under one name."""
+    if parts := crs.get("components"):
+        return {**crs, "components": [_easting_first(part) for part in parts]}
+    if source := crs.get("source_crs"):
+        return {**crs, "source_crs": _easting_first(source)}
+    system = crs.get("coordinate_system", {})
+    directions = [axis["direction"] for axis in system.get("axis", ())]
+    plain = sorted(directions) == ["east", "north"]
+    if not plain and directions not in _ALONG_MERIDIANS:
+        return crs
+    unit = {k: v for k, v in system["axis"][0].items() if k == "unit"}
+    axes = [
+        {"name": "Easting", "abbreviation": "E", "direction": "east", **unit},
+        {"name": "Northing", "abbreviation": "N", "direction": "north", **unit},
+    ]
+    return {**crs, "coordinate_system": {**system, "axis": axes}}
 
 
 def same_transform(a: Affine, b: Affine, width: int, height: int) -> bool:

@@ -25,6 +25,9 @@ ELEMENT = re.compile(rb"<NoDataValue\b[^>]*>(.*?)</NoDataValue>", re.DOTALL)
 
 _BAND = b"<VRTRasterBand "
 
+#: The mask of a dataset or a band, which is a band in the XML too.
+_MASK = re.compile(rb"<MaskBand>.*?</MaskBand>", re.DOTALL)
+
 
 def nodata_values(dataset: Any) -> tuple[float | None, ...]:
     """Return the nodata value of each band of an open dataset, those of 64-bit integers as int."""
@@ -33,7 +36,7 @@ def nodata_values(dataset: Any) -> tuple[float | None, ...]:
         return said
     with MemoryFile(ext=".vrt") as file:
         rasterio.shutil.copy(dataset, file.name, driver="VRT")
-        exact = [ELEMENT.search(band) for band in file.read().split(_BAND)[1:]]
+        exact = [ELEMENT.search(band) for band in _MASK.sub(b"", file.read()).split(_BAND)[1:]]
     # a driver for raw pixels tells it as a double only
     return tuple(_whole(found[1]) if found else _whole(value) for found, value in zip(exact, said, strict=True))
 

@@ -425,3 +425,17 @@ def test_a_nodata_value_of_64_bits_is_exact_wherever_it_is_told(tmp_path, name, 
     (header,) = headers(HeadersRequest(source=str(tmp_path / "out.tif"), lengths=(len(whole),))).headers
     assert header.nodata == nodata
     assert made((tmp_path / "out.tif").rename(tmp_path / "again.tif")).nodata == nodata
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "beside it"])
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_a_mask_of_64_bit_pixels_is_no_band_of_theirs(tmp_path, dtype, inside):
+    pixels = np.arange(2 * SIDE * SIDE).reshape(2, SIDE, SIDE).astype(dtype)
+    write(tmp_path / "in.tif", pixels)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(tmp_path / "in.tif", "r+") as dataset:
+        dataset.write_mask(~upper_part_invalid())
+    report = made(tmp_path / "in.tif")
+    assert report.nodata is None
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(), pixels)
+        assert np.array_equal(dataset.dataset_mask() == 0, upper_part_invalid())
