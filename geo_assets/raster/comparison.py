@@ -135,6 +135,9 @@ def _colour_differences(source: Any, cog: Any) -> Iterator[str]:
     ours, theirs = [c.name for c in cog.colorinterp], [c.name for c in source.colorinterp]
     if ours[0] == "gray" and (theirs[0] == "undefined" or gdal.has_colours_in_vain(source)):
         theirs[0] = "gray"  # the least that the first band of a TIFF can be
+    for band in range(1, cog.count):
+        if (theirs[band], ours[band]) == ("gray", "undefined"):
+            theirs[band] = "undefined"  # the most that another grey band can be there
     if theirs != ours == ["palette"] and _shows_the_same(source, cog):
         return
     if ours != theirs:

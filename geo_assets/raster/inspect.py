@@ -319,12 +319,28 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
             " nodata is",
             remedy="make colours of it, for example with: gdal_translate -expand rgba in.png out.tif",
         )
+    if tables := _tables_among_bands(dataset):
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} has {dataset.count} bands, and a table of colours for that of number {_listed(tables)}; a"
+            " GeoTIFF has one for a single band",
+            remedy="make one file of each band, for example: gdal_translate -b 1 in out.tif",
+        )
     if not all(dataset.mask_flag_enums) or len(set(own_masks(dataset))) > 1:
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
             f"{path.name} has a mask for each band; a GeoTIFF has one for all",
             remedy="make one file of each band, for example: gdal_translate -b 1 -mask 1 in out.tif",
         )
+
+
+def _tables_among_bands(dataset: Any) -> list[int]:
+    """Return the bands with a table of colours that has no place in a TIFF for there are other bands than alpha."""
+    colours = [colour.name for colour in dataset.colorinterp]
+    tables = [band for band, colour in enumerate(colours, 1) if colour == "palette"]
+    if len(colours) == 1 or colours == ["palette", "alpha"] or (tables == [1] and gdal.has_colours_in_vain(dataset)):
+        return []
+    return tables
 
 
 def _half_seen(dataset: Any, band: int) -> list[int]:
