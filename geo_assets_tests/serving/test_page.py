@@ -231,8 +231,15 @@ def test_the_remarks_of_a_job_lead_to_the_files_that_they_are_about(page, served
 def test_a_collection_that_there_is_not_is_said_to_be_none(page, browser):
     page("#/?in=nope")
     browser.wait_for_text("That is not here", "#panel h1")
+    assert browser.eval("document.title") == "That is not here – Catalogue"
     assert "Try a part of a file's name" not in browser.eval("document.querySelector('#panel').innerText")
     browser.errors.clear()  # that it is not there is noted
+
+
+def test_a_time_in_the_address_that_is_none_bounds_nothing(page, browser):
+    page("#/?from=garbage&to=2026-02-31")
+    browser.wait("document.querySelector('#results .card')")
+    assert not browser.eval("!!document.querySelector('#panel .note.bad')")
 
 
 def test_a_collection_without_items_says_so(page, cli):

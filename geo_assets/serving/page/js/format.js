@@ -28,7 +28,7 @@ export function bytes(size) {
     size /= 1000;
     unit += 1;
   }
-  return `${unit ? size.toPrecision(3) : count(size)} ${units[unit]}`;
+  return `${unit ? size.toPrecision(3) : count(Math.round(size))} ${units[unit]}`;
 }
 
 /** A span in the first year is how the catalogue says that the time is unknown. */

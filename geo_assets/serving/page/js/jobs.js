@@ -128,10 +128,10 @@ function pause(milliseconds, signal) {
 
 const done = (stage) => stage.total - (stage.running ?? 0) - (stage.pending ?? 0);
 
-/** What is said aloud of a job: the status, and quarters of the way. */
+/** What is said aloud of a job: the status, and quarters of the way that is shown. */
 function announcement(job) {
-  const total = job.stages.reduce((sum, stage) => sum + stage.total, 0);
-  const quarter = total ? Math.floor((4 * job.stages.reduce((sum, stage) => sum + done(stage), 0)) / total) : 0;
+  const { files, files_done: ended } = job.progress ?? {};
+  const quarter = files ? Math.floor((4 * ended) / files) : 0;
   return `${words(job.status)}${FINAL.has(job.status) ? "" : `, ${quarter * 25} %`}`;
 }
 

@@ -91,12 +91,14 @@ function arrive() {
 
 function explain(error) {
   if (error.status === 401 || error.status === 403) return askForToken(error);
+  const said = error.status === 404 ? "That is not here" : "That did not work";
+  document.title = `${said} – Catalogue`;
   fill(
     panel,
     h(
       "div",
       { class: "note bad", role: "alert" },
-      h("h1", {}, error.status === 404 ? "That is not here" : "That did not work"),
+      h("h1", {}, said),
       h("p", {}, error.message),
       error.remedy && h("p", {}, h("span", { class: "label" }, "What to do: "), error.remedy),
     ),
@@ -111,6 +113,7 @@ function explain(error) {
 }
 
 function askForToken(error) {
+  document.title = "Token – Catalogue";
   const field = h("input", { type: "password", id: "token", autocomplete: "off", required: true });
   const form = h(
     "form",

@@ -41,8 +41,16 @@ const point = (text) => {
   return text && numbers.length === 2 && numbers.every(Number.isFinite) ? numbers : null;
 };
 
-/** A day as the start or the end of itself. */
-const edge = (day, clock) => (/^\d{4}-\d{2}-\d{2}$/.test(day ?? "") ? `${day}T${clock}Z` : "..");
+const OPEN = "..";
+
+/** A day as the start or the end of itself; what is none, as somebody may write into the address, bounds nothing. */
+const edge = (day, clock) => (isDay(day) ? `${day}T${clock}Z` : OPEN);
+
+/** Whether a text is a day of the calendar: a browser takes the 31st of February for the 3rd of March. */
+function isDay(text) {
+  const time = /^\d{4}-\d{2}-\d{2}$/.test(text ?? "") ? Date.parse(text) : NaN;
+  return Number.isFinite(time) && new Date(time).toISOString().startsWith(text);
+}
 
 /** The body of a STAC search. */
 export function body({ q, in: collections, from, to, bbox, at }) {
@@ -54,7 +62,8 @@ export function body({ q, in: collections, from, to, bbox, at }) {
     ],
   };
   if (collections) asked.collections = collections.split(",");
-  if (from || to) asked.datetime = `${edge(from, "00:00:00")}/${edge(to, "23:59:59")}`;
+  const [start, end] = [edge(from, "00:00:00"), edge(to, "23:59:59")];
+  if (start !== OPEN || end !== OPEN) asked.datetime = `${start}/${end}`;
   const box = parseBox(bbox);
   if (at) asked.intersects = { type: "Point", coordinates: point(at) };
   else if (box && box[0] > box[2]) asked.intersects = boxShape(box);
