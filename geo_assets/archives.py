@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Self, cast
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.litter import is_litter
@@ -86,7 +87,7 @@ def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[Pu
     into.mkdir(parents=True, exist_ok=True)
     packed, total, seen = archive.stat().st_size, 0, set[PurePosixPath]()
     allowed = max(_RATIO_FROM_BYTES, MAX_RATIO * packed)
-    with _reading(name), tarfile.open(archive, "r|*") as tar:
+    with _reading(name), _plain(archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header) as tar:
         for number, member in enumerate(tar):
             if number >= MAX_MEMBERS:
                 raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has more than {MAX_MEMBERS:,} members")
@@ -112,9 +113,50 @@ def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[Pu
                 raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has two members at {str(path)[:100]!r}")
             seen.add(path)
             _write_from_tar(tar, member, into / path)
+        _insist_on_end(tar, allowed)
     if not seen:
         raise GeoAssetsError("EMPTY_ARCHIVE", f"{name} holds no file")
     return sorted(seen)
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header. `tarfile` ends at one that it cannot read as it does at the end marker, and what comes after
+    would be lost: here, only the marker is the end.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Read the next one.
+
+        Raises:
+            tarfile.ReadError: it is damaged, or the file ends without the marker: perhaps more has followed.
+        """
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            msg = "it ends without the mark of a tar's end, so it may be cut off"
+            raise tarfile.ReadError(msg) from None
+        except tarfile.HeaderError as error:
+            msg = f"the header of a member is damaged ({error})"
+            raise tarfile.ReadError(msg) from error
+
+
+def _plain(archive: Path) -> BinaryIO:
+    """A tar without its compression. `gzip` compares the checksum at the end, which `tarfile` does not read."""
+    with archive.open("rb") as file:
+        is_packed = file.read(len(_GZIP)) == _GZIP
+    return cast("BinaryIO", gzip.open(archive)) if is_packed else archive.open("rb")
+
+
+def _insist_on_end(tar: tarfile.TarFile, allowed: int) -> None:
+    """After the end marker there are zeros alone, up to the end of the file: other bytes were members once."""
+    while tar.fileobj and (rest := tar.fileobj.read(_COPY_BYTES)):
+        allowed -= len(rest)
+        if rest.strip(b"\0") or allowed < 0:
+            msg = "more follows the mark of its end, so it is damaged"
+            raise tarfile.ReadError(msg)
 
 
 def _write_from_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import io
 import stat
 import tarfile
@@ -247,6 +248,44 @@ def test_a_tar_that_no_honest_program_makes_is_refused_and_nothing_of_it_remains
     assert error.value.code == code
     assert list((tmp_path / "out").iterdir()) == []
     assert {p.name for p in tmp_path.iterdir()} == {"in.zip", "out"}
+
+
+def damaged(at: int, how: bytes) -> bytes:
+    """A tar of two rasters with other bytes somewhere: the second header begins at 1024, the end marker at 2048."""
+    whole = tar(("a.tif", b"1", {}), ("b.tif", b"2", {}))
+    return whole[:at] + how + whole[at + len(how) :]
+
+
+@pytest.mark.parametrize("pack", [lambda content: content, gzip.compress], ids=["tar", "tar.gz"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (damaged(1024 + 3, b"\x01"), "the header of a member is damaged"),
+        (damaged(0, b"")[:1024], "may be cut off"),
+        (damaged(0, b"")[: 1024 + 100], "the header of a member is damaged"),
+        (damaged(0, b"")[:2048], "may be cut off"),
+        (damaged(1024, bytes(512)), "more follows the mark of its end"),
+    ],
+    ids=["a bit flipped", "cut between", "cut within a header", "no end", "a hole of zeros"],
+)
+def test_a_damaged_tar_is_refused_and_not_taken_up_to_the_damage(unpacked, pack, content, why):
+    with pytest.raises(GeoAssetsError, match=why) as error:
+        unpacked(pack(content))
+    assert error.value.code == "UNREADABLE"
+
+
+def test_a_compressed_tar_with_other_bytes_than_were_packed_is_refused(unpacked):
+    packed = bytearray(gzip.compress(tar(("a.tif", b"1", {})), compresslevel=0))
+    packed[packed.index(b"1" + bytes(400))] ^= 1
+    with pytest.raises(GeoAssetsError, match="CRC") as error:
+        unpacked(bytes(packed))
+    assert error.value.code == "UNREADABLE"
+
+
+@pytest.mark.parametrize("tail", [512, 1024, 10_240], ids=["a lone block", "two blocks", "a record"])
+def test_a_tar_may_end_with_any_number_of_zeros(unpacked, tail):
+    report = unpacked(damaged(0, b"")[:2048] + bytes(tail))
+    assert [r.name for r in report.rasters] == ["a.tif", "b.tif"]
 
 
 @pytest.mark.parametrize(
