@@ -37,6 +37,7 @@ from geo_assets.raster.variables_models import (
 )
 from geo_assets.sandbox.scratch import remove
 from geo_assets.storage.sources import is_packed
+from geo_assets.storage.zips import contents, is_tar
 from geo_assets.text import without_name
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class ConvertedSource:
     parts: tuple[Part, ...]
     others: tuple[str, ...] = ()  # members of an archive that are no rasters
     aside: tuple[str, ...] = ()  # its rasters that are no data: masks and previews of a product
+    vectors: tuple[str, ...] = ()  # of a tar, from which no stage loads them
 
     @property
     def is_single(self) -> bool:
@@ -130,6 +132,8 @@ class ConvertedSource:
         if self.aside:
             names = _listed([name.rpartition("/")[2] for name in self.aside])
             said.append(f"masks and previews of the product are not converted: {names}")
+        if self.vectors:
+            said.append(f"vectors in a tar are left out; put them into a zip: {_listed(self.vectors)}")
         if packed := [name for name in self.others if is_packed(name)]:
             said.append(f"what is packed within an archive is not opened; unpack it: {_listed(packed)}")
         return said
@@ -183,19 +187,20 @@ class Converter:
             archive=str(path), folder=str(private), name=path.name, max_bytes=self.max_unpacked_bytes
         )
         unpacked = self.pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
-        if not unpacked.rasters:
-            raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} holds no file with a raster's name")
+        names = [m.name for m in unpacked.rasters]
+        vectors = contents([*names, *unpacked.others]).vectors if is_tar(path.name) else ()
+        if not names:
+            remedy = f"put its vectors into a zip: {_listed(vectors)}" if vectors else None
+            raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} holds no file with a raster's name", remedy=remedy)
         members = [m for m in unpacked.rasters if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")]
-        self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
+        self._check(path.name, names, [m.name for m in members])
         of_product = replace(self, options={**self.options, "product_datetime": unpacked.product_datetime})
         parts = of_product._each(  # noqa: SLF001 - of its own class
             lambda there, member: there._member(member.name, Path(member.path), private),  # noqa: SLF001
             members,
         )
-        return _sound(
-            path.name,
-            ConvertedSource(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside),
-        )
+        made = _named([part for group in parts for part in group])
+        return _sound(path.name, ConvertedSource(made, unpacked.others, unpacked.aside, vectors))
 
     def scene(self, name: str, members: Sequence[SceneMember], aside: Sequence[str] = ()) -> ConvertedSource:
         """Convert the rasters of a scene, each alone in a directory, and the variables that they hold.

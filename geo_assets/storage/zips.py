@@ -79,6 +79,11 @@ def is_looked_into(path: str) -> bool:
     return kind_of(path) is Kind.ZIP or path.lower().endswith(_GEOPACKAGE)
 
 
+def is_tar(path: str) -> bool:
+    """Whether a file's name says that it is a tar, compressed or not."""
+    return kind_of(path) is Kind.ZIP and not path.lower().endswith(".zip")
+
+
 def look_into(container: Container, members: Iterable[Member]) -> Iterator[Member]:
     """Yield the same members in the same order; archives and GeoPackages with what they contain.
 
@@ -95,9 +100,7 @@ def look_into(container: Container, members: Iterable[Member]) -> Iterator[Membe
 def _looked_into(container: Container, member: Member) -> Member:
     if member.path.lower().endswith(_GEOPACKAGE):
         return member.model_copy(update={"holds": _asked(lambda: _of_geopackage(container, member))})
-    if not member.path.lower().endswith(
-        ".zip"
-    ):  # a tar has no directory: it is assumed to contain rasters, like satellite scenes
+    if is_tar(member.path):  # it has no directory: it is assumed to contain rasters, like satellite scenes
         return member.model_copy(update={"holds": (Kind.RASTER,)})
     names = _asked(lambda: _names(container, member))
     return member if names is None else member.model_copy(update={"holds": contents(names).holds})

@@ -7,7 +7,7 @@ import rasterio
 
 from geo_assets_tests.commands.test_cog import cog, home, rgb
 from geo_assets_tests.raster.hostile import striped
-from geo_assets_tests.raster.test_archives import archive
+from geo_assets_tests.raster.test_archives import archive, tar
 from geo_assets_tests.raster.test_several import climate, numbers, ragged, write_bytes
 
 __all__ = ["home"]  # the fixture
@@ -89,3 +89,14 @@ def test_one_raster_goes_into_a_directory_under_its_own_name_but_never_over_itse
     assert done.returncode != 0
     assert "is the source itself" in done.stderr
     assert source.read_bytes() == before
+
+
+def test_vectors_in_a_tar_are_told_of_beside_its_rasters_and_a_tar_of_vectors_is_to_be_a_zip(tmp_path, home):
+    roads, raster = ("roads.geojson", b"{}", {}), ("a.tif", striped("LZW"), {})
+    source = write_bytes(tmp_path / "in.tar", tar(raster, roads))
+    done = cog(source, tmp_path / "cogs", home=home)
+    assert done.returncode == 0, done.stderr
+    assert "vectors in a tar are left out; put them into a zip: roads.geojson" in " ".join(done.stderr.split())
+    done = cog(write_bytes(tmp_path / "vec.tar", tar(roads)), tmp_path / "cogs", home=home)
+    assert done.returncode != 0
+    assert "put its vectors into a zip: roads.geojson" in " ".join(done.stderr.split())

@@ -332,3 +332,11 @@ def test_a_folder_of_partitions_in_a_zip_is_one_table(tmp_path, look):
 
 def _flat(path, folder):
     return zipped(path, **{str(file.relative_to(folder)): file for file in folder.rglob("*.parquet")})
+
+
+def test_an_archive_of_rasters_in_an_archive_tells_where_rasters_belong(tmp_path, look):
+    (tmp_path / "a.tif").write_bytes(b"x")
+    inner = zipped(tmp_path / "inner.zip", tmp_path / "a.tif")
+    with pytest.raises(GeoAssetsError) as caught:
+        look(zipped(tmp_path / "outer.zip", inner))
+    assert caught.value.remedy == "put rasters into a zip of their own, not into one within another"

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.storage.journals import file_of_journal, refuse_unwritten
-from geo_assets.storage.sources import whole_folder
+from geo_assets.storage.sources import Kind, kind_of, whole_folder
 from geo_assets.text import how_many
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
@@ -46,6 +46,9 @@ _JSON_FG = b"opengis.net/spec/json-fg"
 
 #: Formats with journals.
 _SQLITE = frozenset({Format.GPKG, Format.SQLITE})
+
+#: Of an archive whose rasters lie in another one, which was unpacked in search of vectors.
+_OF_RASTERS = "put rasters into a zip of their own, not into one within another"
 
 _ENCODING_SAMPLE_BYTES = 64 * 1024**2
 
@@ -126,7 +129,9 @@ def _archive(path: Path, folder: Path, members: Sequence[PurePosixPath], opened:
     wanted, others = _datasets_among(members)
     if not wanted:
         raise GeoAssetsError(
-            "VECTOR_NO_LAYERS", f"{name} holds no vector file that is supported; it holds {listed(members)}"
+            "VECTOR_NO_LAYERS",
+            f"{name} holds no vector file that is supported; it holds {listed(members)}",
+            remedy=_OF_RASTERS if any(kind_of(str(member)) is Kind.RASTER for member in members) else None,
         )
     datasets, left_out = [], []
     for i, member in enumerate(wanted):
