@@ -79,7 +79,7 @@ def _refuse_doubles(sources: list[Path]) -> None:
 
     seen: dict[str, Path] = {}
     for source in sources:
-        for file, relative in files_of(source):
+        for file, relative, _ in files_of(source):
             if relative in seen:
                 raise GeoAssetsError(
                     "INVALID_PARAMETERS",

@@ -105,8 +105,8 @@ def _list(context: StageContext, job: JobRef) -> int:
 
         def pages() -> Iterator[list[tuple[Blob, str | None]]]:
             nonlocal ignored
-            for page in container.list(asked.prefix, exact=exact):
-                told = [(b, why_ignored(b.path, asked.include, asked.exclude)) for b in page]
+            for page in container.list(asked.prefix, exact=exact, everything=True):
+                told = [(b, b.ignored or why_ignored(b.path, asked.include, asked.exclude)) for b in page]
                 ignored += sum(why is not None for _, why in told)
                 yield told
 

@@ -20,6 +20,7 @@ class Blob:
     size: int
     etag: str
     last_modified: datetime
+    ignored: str | None = None  # why it is none that can be read, of what else lies in a directory: a link, a pipe
 
 
 @dataclass(frozen=True, slots=True)

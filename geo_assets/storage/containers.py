@@ -180,7 +180,9 @@ class Container:
             ) from error
         return True
 
-    def list(self, prefix: str = "", *, exact: bool = False, whole_names: bool = False) -> Iterator[list[Blob]]:
+    def list(
+        self, prefix: str = "", *, exact: bool = False, whole_names: bool = False, everything: bool = False
+    ) -> Iterator[list[Blob]]:
         """Yield pages of the blobs whose path starts with `prefix`; only one page is held at a time. This does not wait
         for a store: half a listing is useless, and the caller starts again.
 
@@ -188,14 +190,19 @@ class Container:
             prefix: of the paths.
             exact: return each name exactly. Without it `/a` and `a/` may both be listed as `a`.
             whole_names: also return names that are too long for the ledger in full; otherwise they are shortened.
+            everything: of a directory also return what cannot be read: links, pipes, uploads in progress.
         """
-        for page in self._local_pages(self._local, prefix) if self._local else self._service_pages(prefix, exact=exact):
+        if self._local:
+            pages = self._local_pages(self._local, prefix, everything=everything)
+        else:
+            pages = self._service_pages(prefix, exact=exact)
+        for page in pages:
             blobs = [_blob(entry, whole_name=whole_names) for entry in page if entry["path"].startswith(prefix)]
             if blobs:
                 yield blobs
 
-    def _local_pages(self, place: LocalPlace, prefix: str) -> Iterator[Any]:
-        below = entries_below(place.path, prefix.rpartition("/")[0], ours=self._ours)
+    def _local_pages(self, place: LocalPlace, prefix: str, *, everything: bool) -> Iterator[Any]:
+        below = entries_below(place.path, prefix.rpartition("/")[0], ours=self._ours, everything=everything)
         pages = batched((entry for entry in below if entry["path"].startswith(prefix)), LIST_PAGE)
         while page := self._once(lambda: next(pages, None), ""):
             yield page
@@ -442,9 +449,8 @@ def place(settings: Settings, ref: str) -> str:
 
 def _blob(entry: Any, *, whole_name: bool = False) -> Blob:
     path = entry["path"]
-    return Blob(
-        path if whole_name else _listed_path(path), entry["size"], entry.get("e_tag") or "", entry["last_modified"]
-    )
+    listed = path if whole_name else _listed_path(path)
+    return Blob(listed, entry["size"], entry.get("e_tag") or "", entry["last_modified"], entry.get("ignored"))
 
 
 def _listed_path(path: str) -> str:

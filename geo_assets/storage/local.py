@@ -112,10 +112,12 @@ def account_root(account: LocalAccount) -> Path:
     return account.root
 
 
-def entries_below(root: Path, folder: str = "", *, ours: bool = False) -> Iterator[dict[str, Any]]:
+def entries_below(
+    root: Path, folder: str = "", *, ours: bool = False, everything: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the files below `root`, or a folder in it, in the form of obstore's listing, without links and without
     uploads in progress: where nobody else writes (`ours`), what is called so is one, or what is left of it, however
-    old it is.
+    old it is. With `everything` also these, each with the reason why it is `ignored`.
 
     obstore's own listing is not used: a single file name that it refuses (with a newline) would end it, and every other
     file of the job would be missing. The etag is spelt as obstore spells it, so that a conditional read compares equal.
@@ -125,14 +127,18 @@ def entries_below(root: Path, folder: str = "", *, ours: bool = False) -> Iterat
         root.stat()  # a root that is not there is another matter
         return
     above = len(os.fspath(root)) + 1
-    for file, status in files_below(top):
+    for file, status in everything_below(top):
+        ignored = no_file(status)
         if IN_PROGRESS.search(file) and (ours or time.time() - status.st_mtime < _UPLOAD_SECONDS):
+            ignored = ignored or "perhaps still being uploaded, by its name and age"
+        if ignored and not everything:
             continue
         yield {
             "path": os.fsencode(file[above:]).decode("utf-8", "backslashreplace"),
             "size": status.st_size,
             "e_tag": f'"{status.st_ino:x}-{status.st_mtime_ns // 1000:x}-{status.st_size:x}"',
             "last_modified": datetime.fromtimestamp(status.st_mtime, UTC),
+            "ignored": ignored,
         }
 
 
@@ -157,9 +163,21 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def no_file(status: os.stat_result) -> str | None:
+    """Return why something is no file to read, by what the file system says of it; None for a file."""
+    if stat.S_ISREG(status.st_mode):
+        return None
+    return "a link, which is not followed" if stat.S_ISLNK(status.st_mode) else "a pipe, socket or device"
+
+
 def files_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the paths of regular files, and what the file system says of them; links are neither followed nor listed:
-    what a link points at was not submitted. A file that is removed meanwhile is not there.
+    """As `everything_below`, regular files alone."""
+    return (found for found in everything_below(folder) if no_file(found[1]) is None)
+
+
+def everything_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the paths of all that is no folder, and what the file system says of it. Links are not followed: what one
+    points at was not submitted. A file that is removed meanwhile is not there.
 
     Raises:
         OSError: a folder cannot be read. If it were skipped, its files would be unaccounted for.
@@ -169,12 +187,11 @@ def files_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         if not isinstance(error, FileNotFoundError) or not folder.is_dir():
             raise error
 
-    for base, _, names in os.walk(folder, onerror=refuse):
-        for name in names:
+    for base, folders, names in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if os.path.islink(os.path.join(base, name))]  # noqa: PTH114, PTH118 - below
+        for name in (*names, *links):
             file = os.path.join(base, name)  # noqa: PTH118 - with a `Path` for each, listing takes three times as long
             try:
-                status = os.lstat(file)
+                yield file, os.lstat(file)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if stat.S_ISREG(status.st_mode):
-                yield file, status

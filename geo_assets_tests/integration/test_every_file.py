@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 
 import pytest
@@ -27,15 +28,19 @@ NAMES = {
     ".DS_Store": "ignored",
     "deep/__MACOSX/x.tif": "ignored",
     "left/out.gpkg": "ignored",
+    "link.tif": "ignored",
+    "pipe.tif": "ignored",
 }
 
 
 @pytest.fixture(scope="module")
 def job(cli):
     folder = cli.home / "containers" / "every-file"
-    for name in NAMES:
+    for name in NAMES.keys() - {"link.tif", "pipe.tif"}:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
+    (folder / "link.tif").symlink_to("a.geojson")
+    os.mkfifo(folder / "pipe.tif")
     write(points(2), folder / "a.geojson")
     return cli.json(
         "submit", "ingest_container", "--param", "container=every-file", "--param", "exclude=left/*", "--wait"
@@ -51,6 +56,10 @@ def test_a_part_names_its_source_and_what_is_ignored_its_reason(cli, job):
     assert files["b.dbf"]["of"] == "b.shp"
     assert "operating system" in files[".DS_Store"]["reason"]
     assert "exclude" in files["left/out.gpkg"]["reason"]
+    assert (files["link.tif"]["reason"], files["pipe.tif"]["reason"]) == (
+        "a link, which is not followed",
+        "a pipe, socket or device",
+    )
 
 
 def test_companions_are_never_quarantined(cli, job):
