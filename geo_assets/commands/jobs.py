@@ -236,7 +236,7 @@ def delta(
         for file in found:
             print_delta(file)
     log(
-        delivery(record) or str(record.delta)
+        delivery(record) or f"{record.delta} (the job is {record.status})"
         if record.delta
         else f"a job of this type or release has no such account: {record.job_type}"
     )

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from geo_assets.settings import Settings
     from geo_assets.submissions.submit import Submitter
 
+#: Columns of the table of stages where there are such tasks: with them it adds up.
+_OTHERS = (TaskStatus.CANCELLED, TaskStatus.RUNNING, TaskStatus.PENDING)
+
 JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
 
 
@@ -90,8 +93,9 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     for line in _facts(record):
         out.print(line, markup=False, soft_wrap=True)
     if record.stages:
-        rows = [(s.stage, str(s.total), *(str(s[status]) for status in ENDED)) for s in record.stages]
-        print_table(("stage", "total", *ENDED), rows)
+        columns = [s for s in (*ENDED, *_OTHERS) if s in ENDED or any(stage[s] for stage in record.stages)]
+        rows = [(s.stage, str(s.total), *(str(s[status]) for status in columns)) for s in record.stages]
+        print_table(("stage", "total", *columns), rows)
     for line in _efficiency(record):
         out.print(line, markup=False, soft_wrap=True)
     if told := delivery(record):
@@ -138,9 +142,13 @@ def why(record: JobRecord) -> list[str]:
 
 
 def delivery(record: JobRecord) -> str:
-    """What the newest delivery changed, and how many files are bad; nothing of a job that has found no file."""
+    """What the newest delivery changed, and how many files are bad; nothing of a job that has found no file, or has not
+    worked on all of them: what is changed is told when it is published.
+    """
     bad = sum(stage.bad for stage in record.stages)
-    if record.delta is None or not (bad or any(count for _, count in record.delta)):
+    if record.delta is None or not record.status.is_completed:
+        return ""
+    if not (bad or any(count for _, count in record.delta)):
         return ""
     return f"{record.delta}, {bad:,} bad" if bad else str(record.delta)
 
@@ -164,10 +172,9 @@ def next_step(record: JobRecord) -> str:
     if record.status is not JobStatus.COMPLETED:
         return ""
     if not sum(s.total for s in record.stages):
-        return f"nothing was found to work on; what the container holds: {_listing(record)}"
+        return f"nothing was found to work on; what was listed: {_files(record)}"
     return f"what was made: {program()} tasks {record.job_id[:12]}"
 
 
-def _listing(record: JobRecord) -> str:
-    p = record.parameters
-    return f"{program()} submit list_container --param account={p['account']} --param container={p['container']} --wait"
+def _files(record: JobRecord) -> str:
+    return f"{program()} files {record.job_id[:12]}"

@@ -43,6 +43,11 @@ class JobStatus(StrEnum):
     INVALID = "invalid"
 
     @property
+    def is_completed(self) -> bool:
+        """Whether the whole delivery was worked on, and what is good of it is published."""
+        return self in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
+
+    @property
     def is_final(self) -> bool:
         """Whether nothing more will happen by itself."""
         return self not in {JobStatus.QUEUED, JobStatus.PROCESSING}
@@ -128,9 +133,14 @@ class StageCounts(StageWork):
         return self.sum_of(BAD)
 
     @property
-    def done(self) -> int:
-        """Tasks that have come to an end."""
+    def ended(self) -> int:
+        """Tasks that have come to an end, whatever it is."""
         return self.total - self[TaskStatus.RUNNING] - self[TaskStatus.PENDING]
+
+    @property
+    def done(self) -> int:
+        """Tasks whose work was done; what was cancelled was not."""
+        return self.ended - self[TaskStatus.CANCELLED]
 
 
 class DeltaCounts(BaseModel):
@@ -153,7 +163,7 @@ class Progress(BaseModel):
     model_config = ConfigDict(frozen=True)
     at: datetime | None = Field(None, description="when it was so; of a job that has ended, its end")
     files: int = Field(0, description="of all stages: a source that two stages take counts twice")
-    files_done: int = Field(0, description="that no stage works on any more; they may wait for the catalogue")
+    files_done: int = Field(0, description="whose work is done; they may wait for the catalogue")
     bytes: int = Field(0, description="of the sources")
     bytes_done: int = Field(0, description="of the sources, with the part that is done of those in work")
     files_per_second: float | None = Field(None, description="in the last minute; of a job that has ended, in all")

@@ -21,7 +21,8 @@ from geo_assets.ledger.work import REST, Cost
 RECENT = 60
 
 #: The tasks of a job, by stage and size, with each that is in work. Work of an earlier run is done, and says nothing of
-#: how fast this one is. What a task took is spread evenly over that time: so many of its bytes are recent.
+#: how fast this one is. What a task took is spread evenly over that time: so many of its bytes are recent. What was
+#: cancelled is neither done nor left to do.
 _GROUPS = """
 with run as (
     select run_id, started_at, coalesce(ended_at, clock_timestamp()) as at,
@@ -31,7 +32,7 @@ tasks as (
     select t.stage, floor(ln(greatest(t.bytes, 1)) / ln(2))::int as size, t.task_key, t.bytes,
            greatest(t.cost_ms, 1) as cost_ms, t.cost_ms > 0 as is_expected, t.started_at,
            t.status = 'pending' or t.status = 'running' and t.receipt is null as is_undone,
-           t.status = 'running' as is_begun,
+           t.status = 'running' as is_begun, t.status = 'cancelled' as is_cancelled,
            coalesce(t.started_at >= r.started_at and t.run_id = r.run_id, false) as is_of_run,
            t.error_code is null as is_good,
            t.started_at + coalesce(make_interval(secs => t.took_ms / 1000.0), t.finished_at - t.started_at) as done_at,
@@ -39,7 +40,7 @@ tasks as (
       from geo.tasks t left join run r on true
      where t.job_id = %(job)s and t.listed),
 timed as (
-    select *, not is_undone as is_done,
+    select *, not (is_undone or is_cancelled) as is_done,
            is_undone and is_begun and is_of_run as is_in_work,
            is_undone and not (is_begun and is_of_run) as is_pending,    -- or its run died
            greatest(date_part('epoch', done_at - started_at), 0.001) as took,

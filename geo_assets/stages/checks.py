@@ -61,10 +61,10 @@ def accounted_for(counts: StageCounts) -> Verdict:
 
 def whole_account(stages: Sequence[StageCounts]) -> Verdict:
     """Every file of the job has a final status."""
-    done, total = sum(s.done for s in stages), sum(s.total for s in stages)
+    ended, total = sum(s.ended for s in stages), sum(s.total for s in stages)
     counts = {s.stage: s.model_dump(exclude={"stage"}) for s in stages}
     return Verdict(
-        passed=done == total, metadata=counts, description=f"{done:,} of {how_many(total, 'file')} came to an end"
+        passed=ended == total, metadata=counts, description=f"{ended:,} of {how_many(total, 'file')} came to an end"
     )
 
 

@@ -38,7 +38,7 @@ def report_job(context: StageContext, job: JobRef) -> JobReport:
     """Complete a job; returns the account of all its stages."""
     context.complete(job)
     record = context.jobs.find(job.job_id)
-    return JobReport(job=job, stages=record.stages, complete=all(s.done == s.total for s in record.stages))
+    return JobReport(job=job, stages=record.stages, complete=all(s.ended == s.total for s in record.stages))
 
 
 def stage_table(stages: Sequence[StageCounts]) -> str:

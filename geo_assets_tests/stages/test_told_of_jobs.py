@@ -2,6 +2,7 @@
 
 import re
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -56,6 +57,29 @@ def test_files_that_are_bad_are_counted_beside_what_a_delivery_changed(world, sa
     (world.folder / "bad.tif").unlink()
     world.deliver()
     assert "delivery   0 new, 0 changed, 0 gone, 1 unchanged\n" in said("job", job)[0]
+
+
+def test_a_cancelled_job_tells_what_was_done_and_what_was_not_and_of_no_delivery(world, said):  # noqa: F811
+    world.put("a.tif")
+    world.put("b.tif")
+    (world.folder / "bad.tif").write_bytes(b"II*\x00 no raster")
+    job = world.deliver()
+    with psycopg.connect(world.context.settings.dsn("pipeline")) as conn:
+        conn.execute("update geo.tasks set status = 'cancelled' where job_id = %s and task_key = 'b.tif'", (job,))
+        conn.execute(
+            "update geo.attempts set outcome = 'cancelled', error_code = 'CANCELLED', error_message = 'x'"
+            " where job_id = %s",
+            (job,),
+        )
+    out = said("job", job)[0]
+    assert "status     cancelled" in out
+    assert "progress   2 of 3 files" in out
+    assert "delivery " not in out
+    head, row = (line.split() for line in out.splitlines() if re.match(r"stage |cogs ", line))
+    told = dict(zip(head, row, strict=True))
+    assert told.pop("stage") == "cogs"
+    assert (told["cancelled"], told.pop("total")) == ("1", "3")
+    assert sum(map(int, told.values())) == 3
 
 
 def test_a_job_that_listed_nothing_has_no_delivery_to_tell_of(failed, said):

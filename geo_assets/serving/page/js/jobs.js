@@ -11,6 +11,7 @@ import { bytes, count, counted, duration, lasted, words } from "./format.js";
 /** Milliseconds between two looks at a job that is at work. */
 const AGAIN = 2000;
 
+const COMPLETED = new Set(["completed", "completed_with_errors"]);
 const FINAL = new Set(["completed", "completed_with_errors", "failed", "cancelled", "invalid"]);
 
 /** A sign and a word for each status: colour alone tells nothing to those who do not see it. */
@@ -126,7 +127,11 @@ function pause(milliseconds, signal) {
   });
 }
 
-const done = (stage) => stage.total - (stage.running ?? 0) - (stage.pending ?? 0);
+/** The tasks of a stage whose work was done; what was cancelled was not. */
+const done = (stage) => stage.total - (stage.running ?? 0) - (stage.pending ?? 0) - (stage.cancelled ?? 0);
+
+/** How many of its files are bad. */
+const badOf = (job) => job.stages.reduce((sum, stage) => sum + (stage.quarantined ?? 0) + (stage.failed ?? 0), 0);
 
 /** What is said aloud of a job: the status, and quarters of the way that is shown. */
 function announcement(job) {
@@ -212,16 +217,18 @@ function requestPart(job) {
   ];
 }
 
-/** What a re-delivery changed: how many files, and which as soon as somebody asks. */
+/** What a delivery changed, once all of it was worked on: how many files, and which as soon as somebody asks. */
 function deltaPart(job, signal) {
   const kinds = ["new", "changed", "gone", "unchanged"].filter((kind) => job.delta?.[kind] !== undefined);
-  if (!kinds.length) return null;
+  if (!kinds.length || !COMPLETED.has(job.status)) return null;
+  const bad = badOf(job);
+  const figures = [...kinds.map((kind) => [kind, job.delta[kind]]), ...(bad ? [["bad", bad]] : [])];
   return [
     h("h2", {}, "Since the delivery before"),
     h(
       "ul",
       { class: "figures" },
-      kinds.map((kind) => h("li", {}, h("strong", {}, count(job.delta[kind])), h("span", { class: "quiet" }, kind))),
+      figures.map(([kind, files]) => h("li", {}, h("strong", {}, count(files)), h("span", { class: "quiet" }, kind))),
     ),
     kinds
       .filter((kind) => job.delta[kind] > 0 && kind !== "unchanged")
@@ -296,7 +303,7 @@ async function tasksOf(job, query, signal) {
 }
 
 async function badFiles(section, job, signal) {
-  const number = job.stages.reduce((sum, stage) => sum + (stage.quarantined ?? 0) + (stage.failed ?? 0), 0);
+  const number = badOf(job);
   if (section.dataset.number === String(number)) return;
   section.dataset.number = String(number);
   if (!number) return fill(section);
