@@ -252,3 +252,29 @@ def test_a_table_is_indexed_and_clustered_as_is_asked(tmp_path, dsn, db, index):
     jumps = sum(abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in itertools.pairwise(stored))
     written = sum(abs(a.x - b.x) + abs(a.y - b.y) for a, b in itertools.pairwise(points))
     assert jumps < written / 2
+
+
+@pytest.mark.parametrize(("mode", "key"), [("append", []), ("upsert", ["id"])])
+def test_a_column_that_is_null_throughout_fits_the_type_of_the_table(staged, db, mode, key):
+    wires = {"id": "int32", "a": "float64", "b": "bool", "c": "timestamp[us, UTC]", "j": "json", "n": "decimal(20, 0)"}
+    first = {"id": [1], "a": [1.5], "b": [True], "c": [0], "j": ["{}"], "n": [7]}
+    merge(db.conn, staged(f"hollow_{mode}", wires, first), mode, key=key)
+    none = {name: [None] for name in wires} | {"id": [2]}
+    done = merge(
+        db.conn, staged(f"hollow_{mode}", dict.fromkeys(wires, "string") | {"id": "int32"}, none), mode, key=key
+    )
+    assert (done.inserted, done.drift) == (1, ())
+    assert db.rows(f"select a, b, c, j, n from vector.hollow_{mode} where id = 2") == [(None,) * 5]
+    table = staged(f"hollow_{mode}", dict.fromkeys(wires, "string") | {"id": "int32"}, none | {"a": ["x"]})
+    said = refused(db, table, "SCHEMA_DRIFT", lambda: merge(db.conn, table, mode, key=key))
+    assert said == f"vector.hollow_{mode} has another schema: a is text, was double precision"
+
+
+def test_whole_numbers_go_into_a_column_of_fractions_where_a_double_holds_each(staged, db):
+    merge(db.conn, staged("mixed_numbers", {"v": "float64"}, {"v": [1.5]}), "append")
+    whole = {"v": [2, None, 2**53]}
+    done = merge(db.conn, staged("mixed_numbers", {"v": "int64"}, whole), "append", schema_drift="allow")
+    assert done.drift == ("v is bigint, was double precision",)
+    assert db.rows("select v from vector.mixed_numbers") == [(1.5,), (2.0,), (None,), (2.0**53,)]
+    table = staged("mixed_numbers", {"v": "int64"}, {"v": [2**53 + 1]})
+    refused(db, table, "SCHEMA_DRIFT", lambda: merge(db.conn, table, "append", schema_drift="allow"))

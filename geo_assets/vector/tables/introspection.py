@@ -36,11 +36,17 @@ class Drift:
     column: str
     old: str | None  # old type; None: the column is new
     new: str | None  # new type; None: the column is gone
+    is_exact: bool = False  # the old type holds the values that there are, though not every value of the new type
 
     @property
     def widens(self) -> bool:
         """Whether the old column holds every value of the new one."""
-        return self.old is not None and self.new is not None and self.old in _WIDER.get(self.new, ())
+        return self.is_exact or (self.retypes and self.old in _WIDER.get(self.new or "", ()))
+
+    @property
+    def retypes(self) -> bool:
+        """Whether both have the column, with different types."""
+        return self.old is not None and self.new is not None
 
     def __str__(self) -> str:
         if self.old is None:

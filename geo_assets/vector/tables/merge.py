@@ -8,6 +8,7 @@ Readers see the old table until the commit; they are not locked out unless a col
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import psycopg
@@ -54,9 +55,9 @@ def merge(
     if new is None:
         raise GeoAssetsError("INTERNAL", f"{staged.home}.{staged.staging_name} is gone")
     label = f"{SCHEMA}.{staged.table}"
-    differences = drifts(columns(conn, old), columns(conn, new))
+    differences, empty = _by_values(conn, staged, drifts(columns(conn, old), columns(conn, new)))
     _fit_columns(conn, label, staged, differences, allowed=schema_drift == "allow")
-    inserted, updated = _insert(conn, staged, mode, key)
+    inserted, updated = _insert(conn, staged, mode, key, empty)
     _merge_rejects(conn, staged)
     run(conn, sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, staged.table)))
     run(conn, sql.SQL("drop table {}").format(sql.Identifier(staged.home, staged.staging_name)))
@@ -102,17 +103,50 @@ def _detail(error: psycopg.Error) -> str:
     return " ".join((error.diag.message_detail or first_line(error)).split())[:200]
 
 
+def _by_values(
+    conn: psycopg.Connection[Any], staged: StagedTable, differences: list[Drift]
+) -> tuple[list[Drift], dict[str, str]]:
+    """Look at the values of columns that have another type than in the table: a text format tells a type by its values.
+
+    Returns:
+        the differences without those of columns that are null throughout, which fit any type; and the types in the
+        table of these columns.
+    """
+    retyped = [each for each in differences if each.retypes and each.column != GEOMETRY_COLUMN]
+    if not retyped:
+        return differences, {}
+    table = sql.Identifier(staged.home, staged.staging_name)
+    sums = sql.SQL(", ").join(
+        sql.SQL("count({0}), coalesce(bool_and({1}), false)").format(
+            sql.Identifier(each.column), _is_exact(each, sql.Identifier(each.column))
+        )
+        for each in retyped
+    )
+    (found,) = run(conn, sql.SQL("select {} from {}").format(sums, table))
+    counted = dict(zip([each.column for each in retyped], zip(found[::2], found[1::2], strict=True), strict=True))
+    empty = {each.column: str(each.old) for each in retyped if not counted[each.column][0]}
+    left = [
+        replace(each, is_exact=counted[each.column][1]) if each.column in counted else each
+        for each in differences
+        if each.column not in empty
+    ]
+    return left, empty
+
+
+def _is_exact(drift: Drift, column: sql.Identifier) -> sql.Composable:
+    """The condition that a value of one type is the same in the other; null where it is not asked."""
+    if (drift.new, drift.old) == ("bigint", "double precision"):  # no number beyond it is sure to be a double
+        return sql.SQL("{} between -(1::bigint << 53) and (1::bigint << 53)").format(column)
+    return sql.SQL("null")
+
+
 def _fit_columns(
     conn: psycopg.Connection[Any], label: str, staged: StagedTable, differences: list[Drift], *, allowed: bool
 ) -> None:
     """Add new columns where drift is allowed; refuse what the table cannot hold."""
     if differences and not allowed:
         raise refuse_drift(label, differences)
-    hopeless = [
-        d
-        for d in differences
-        if (d.old is not None and d.new is not None and not d.widens) or d.column == GEOMETRY_COLUMN
-    ]
+    hopeless = [d for d in differences if (d.retypes and not d.widens) or d.column == GEOMETRY_COLUMN]
     if hopeless:
         error = refuse_drift(label, hopeless)
         raise GeoAssetsError(
@@ -132,13 +166,21 @@ def _fit_columns(
             )
 
 
-def _insert(conn: psycopg.Connection[Any], staged: StagedTable, mode: str, key: Sequence[str]) -> tuple[int, int]:
-    """Copy the rows; return how many were inserted and how many replaced a row."""
+def _insert(
+    conn: psycopg.Connection[Any], staged: StagedTable, mode: str, key: Sequence[str], empty: dict[str, str]
+) -> tuple[int, int]:
+    """Copy the rows; return how many were inserted and how many replaced a row. `empty`: columns without a value, with
+    their types in the table.
+    """
     names = [*staged.columns, *([GEOMETRY_COLUMN] if staged.geometry_type is not None else [])]
     listed = sql.SQL(", ").join(map(sql.Identifier, names))
+    values = sql.SQL(", ").join(
+        sql.SQL("null::{}").format(sql.SQL(empty[name])) if name in empty else sql.Identifier(name)  # of our own types
+        for name in names
+    )
     target, source = sql.Identifier(SCHEMA, staged.table), sql.Identifier(staged.home, staged.staging_name)
     statement = sql.SQL("insert into {} as t ({}) select {} from {} order by gid").format(
-        target, listed, listed, source
+        target, listed, values, source
     )
     if mode == "append":
         with conn.cursor() as cursor:
