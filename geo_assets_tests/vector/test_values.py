@@ -785,6 +785,62 @@ def test_a_table_whose_rows_sqlite_does_not_number_is_loaded_where_its_values_ar
     ]
 
 
+def with_another_key(path, columns, *rows):
+    """A GeoPackage whose table `a` has these columns; rows are the values of all but the geometry, the last."""
+    seed = write(points(1), path)
+    with sqlite3.connect(seed) as database:
+        (blob,) = database.execute("select geom from a").fetchone()
+    database.close()
+    places = ", ".join("?" * (len(rows[0]) + 1))
+    insert = f"insert into a values ({places})"
+    return altered(seed, "drop table a", f"create table a {columns}", *((insert, (*row, blob)) for row in rows))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "(k text primary key, n integer, geom blob)",
+        "(k text primary key, n integer, geom blob) without rowid",
+        "(k text, n integer unique not null, geom blob)",
+        "(k text, n integer, geom blob, primary key (n, k))",
+        "(ogc_fid text, n integer, geom blob)",
+    ],
+)
+def test_a_geopackage_without_a_key_of_integers_gets_no_column_of_numbers(tmp_path, rows, columns):
+    found, _, plan, _ = rows(with_another_key(tmp_path / "a.gpkg", columns, ("a", 7), ("b", 8), ("c", 9)))
+    assert values(found, plan.columns[0].name) == ["a", "b", "c"]
+    assert values(found, "n") == [7, 8, 9]
+    assert len(plan.columns) == 2
+
+
+def test_a_database_without_numbers_of_rows_gets_no_column_of_them(tmp_path, rows):
+    _, _, plan, _ = rows(sqlite(tmp_path / "a.sqlite", UNNUMBERED, ("a", 1, None, None, POINT)))
+    assert [column.name for column in plan.columns] == ["k", "n", "d", "f"]
+    found, _, plan, _ = rows(
+        sqlite(tmp_path / "b.sqlite", UNNUMBERED.partition(")")[0] + ")", *([(k, 1, None, None, POINT) for k in "ba"]))
+    )
+    assert values(found, "rowid") == [1, 2]
+
+
+def test_a_geopackage_without_a_key_of_integers_is_refused_where_a_value_would_change(tmp_path, rows):
+    columns = "(k text primary key, n integer, geom blob)"
+    path = with_another_key(tmp_path / "a.gpkg", columns, ("a", 7), ("b", "many"))
+    with pytest.raises(GeoAssetsError, match=r"'a' has no key of integers, .* 'n' has 'many'") as caught:
+        rows(path)
+    assert caught.value.code == "VECTOR_UNSUPPORTED"
+
+
+def test_rejects_of_a_table_without_a_key_of_integers_have_their_place_from_1(tmp_path, private, look):
+    columns = "(k text primary key, n integer, geom blob)"
+    path = with_another_key(tmp_path / "a.gpkg", columns, *((f"{i:05}", i) for i in range(9000)))
+    altered(path, "update a set geom = null where n in (3, 8999)")
+    plan = look(path, null_geometry="reject").layers[0]
+    file, sent = send(private(path), plan)
+    assert values(pa.ipc.open_stream(file).read_all().to_pylist(), "n") == [n for n in range(8999) if n != 3]
+    assert values(pa.ipc.open_stream(file).read_all().to_pylist(), "src_fid") == [4, 9000]
+    assert sent.rejected == {"no geometry": 2}
+
+
 def test_an_attribute_that_hides_the_numbers_of_rows_is_refused(tmp_path, rows):
     with pytest.raises(GeoAssetsError, match="'rowid' that is not its key"):
         rows(sqlite(tmp_path / "a.sqlite", "(rowid text, n integer, g blob)", ("a", "abc", POINT)))

@@ -83,6 +83,7 @@ class _Fields:
 
     names: list[str]
     types: list[pa.DataType]
+    has_ids: bool  # the first is the feature's id
     moments: dict[int, str]  # positions of times, with their wire type
     guesses: dict[int, TypeGuess | DeclaredType]  # positions of text that is typed by its values
     declared: dict[int, DeclaredType]  # those of it for which the file declares a type
@@ -107,8 +108,8 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             geometry = geometry_position(reader.schema)
             if geometry is None and not attributes:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
-            fields = _fields(ref, reader.schema, geometry, arguments, findings)
-            table = _table_of(ref, fields, reader.schema.field(FID).name, closing)
+            table = _table_of(ref, reader.schema.field(FID).name, closing)
+            fields = _fields(ref, reader.schema, geometry, table, arguments, findings)
             check = None if ref.sound_values else table or _check_of(ref, fields)
             stated = Stated(ref, info, table, None if geometry is None else reader.schema.field(geometry).name)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
@@ -212,12 +213,19 @@ def _undomained(arrow: pa.DataType) -> pa.DataType:
 
 
 def _fields(
-    ref: LayerRef, schema: pa.Schema, geometry: int | None, arguments: dict[str, Any], findings: Findings
+    ref: LayerRef,
+    schema: pa.Schema,
+    geometry: int | None,
+    table: Any,
+    arguments: dict[str, Any],
+    findings: Findings,
 ) -> _Fields:
-    own = [FID] if ref.dataset.format in _HAVE_IDS else []
+    """`table`: the layer as SQLite knows it, whose values are compared from now on; None for other formats."""
+    own = [FID] if ref.dataset.format in _HAVE_IDS and (table is None or table.key is not None) else []
     positions = [*own, *(i for i in range(len(schema)) if i not in {geometry, FID})]
     found = [schema.field(i) for i in positions]
-    fields = _Fields([field.name for field in found], [_undomained(field.type) for field in found], {}, {}, {})
+    names, types = [field.name for field in found], [_undomained(field.type) for field in found]
+    fields = _Fields(names, types, bool(own), {}, {}, {})
     for position, field in enumerate(found):
         if (field.metadata or {}).get(b"GDAL:OGR:type") == b"DateTime":
             fields.moments[position] = ZONED
@@ -238,6 +246,7 @@ def _fields(
         fields.types[position] = arrow_type("decimal(20, 0)")
     for position, declared in fields.declared.items():
         fields.types[position] = arrow_type(declared.wire)
+    _watch(table, ref.dataset.format, fields)
     return fields
 
 
@@ -267,21 +276,26 @@ def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, 
             fields.moments[position] = guess.wire
 
 
-def _table_of(ref: LayerRef, fields: _Fields, key: str, closing: ExitStack) -> Any:
+def _table_of(ref: LayerRef, key: str, closing: ExitStack) -> Any:
     """Return the table of a layer as SQLite knows it, which compares its values with those that GDAL makes of them;
-    None for other formats.
+    None for other formats. `key`: how GDAL calls the ids of features.
     """
-    dataset = ref.dataset
-    if dataset.format not in {Format.GPKG, Format.SQLITE}:
+    if ref.dataset.format not in {Format.GPKG, Format.SQLITE}:
         return None
     from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 
-    other = dataset.format is Format.SQLITE
-    table = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types, times=other)
+    table = SQLiteCheck.of(ref.dataset.path, ref.layer or "", key)
     closing.callback(table.connection.close)
-    if dataset.format is Format.GPKG and (left_out := table.unread(fields.names)):
-        table.notes = (left_out,)
     return table
+
+
+def _watch(table: Any, kind: Format, fields: _Fields) -> None:
+    """Have a table's values compared, and what is not read of a GeoPackage's named."""
+    if table is None:
+        return
+    table.watch(fields.names, fields.types, times=kind is Format.SQLITE)
+    if kind is Format.GPKG and (left_out := table.unread(fields.names)):
+        table.notes = (left_out,)
 
 
 def _info_of(ref: LayerRef) -> dict[str, Any]:
@@ -334,7 +348,8 @@ class _Batches:
 
     def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings, unread: Unread | None) -> None:
         self._ref, self._fields, self._check, self._findings, self._unread = ref, fields, check, findings, unread
-        self.has_ids = ref.dataset.format in _HAVE_IDS
+        self.has_ids = fields.has_ids
+        self._are_invented = ref.dataset.format in _HAVE_IDS and not fields.has_ids  # its ids, by GDAL
         self._unused = Unused(ref.dataset.format, fields.names)
 
     def unused(self) -> set[int]:
@@ -362,6 +377,8 @@ class _Batches:
         first_row = 0
         for batch in reader:
             fids = batch.column(FID).cast(pa.int64())
+            if self._are_invented:
+                fids = pa.array(np.arange(first_row + 1, first_row + 1 + len(fids)))
             columns: list[pa.Array | None] = [None] * len(names)
             if self.has_ids and (only is None or 0 in only):
                 columns[0] = fids
@@ -372,9 +389,10 @@ class _Batches:
                 self._check.correct(columns, fids, self._findings)
             self._unused.add(columns)
             if geometry is None:
+                first_row += len(batch)
                 yield Batch(columns, pa.nulls(len(batch), pa.binary()), {}, fids)
                 continue
-            wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), fids)
+            wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), batch.column(FID))
             faults = self._faults(wkb, fids)
             if unread := self._unread_by_place(wkb, first_row):
                 faults |= unread

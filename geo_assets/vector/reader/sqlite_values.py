@@ -103,37 +103,41 @@ class SQLiteCheck:
 
     connection: sqlite3.Connection
     table: str
-    key: str | None  # None: SQLite does not number its rows
-    columns: dict[int, tuple[str, str]]  # by position: name and Arrow type
+    key: str | None  # None: GDAL does not know the numbers of its rows, and invents some
+    columns: dict[int, tuple[str, str]] = field(default_factory=dict)  # by position: name and Arrow type
     notes: tuple[str, ...] = ()
     looked_at: set[tuple[int, ...]] = field(default_factory=set)  # columns, where rows have no number
 
     @classmethod
-    def of(
-        cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType], *, times: bool = False
-    ) -> SQLiteCheck:
-        """Make the check, of the columns that could hold an invalid value. Its connection is the caller's to close.
+    def of(cls, path: Path, table: str, key: str) -> SQLiteCheck:
+        """Make the check, of no column yet. Its connection is the caller's to close.
 
         Args:
             path: of the database.
             table: its layer.
             key: how GDAL calls the numbers of its rows.
-            names: of all columns.
-            types: as GDAL delivers them.
-            times: whether times are checked.
 
         Raises:
             GeoAssetsError: VECTOR_UNSUPPORTED.
         """
         connection = read_only(path)
-        found = _columns_of(connection, table)
+        return cls(connection, table, _key_of(connection, table, key))
+
+    def watch(self, names: list[str], types: list[pa.DataType], *, times: bool = False) -> None:
+        """Check the columns that could hold an invalid value.
+
+        Args:
+            names: of all columns; the first is the key, if there is one.
+            types: as GDAL delivers them.
+            times: whether times are checked.
+        """
+        found = _columns_of(self.connection, self.table)
         checked = {*_ODD, *(_ODD_TIMES if times else ())}
-        columns = {
+        self.columns = {
             i: (name, str(kind))
             for i, (name, kind) in enumerate(zip(names, types, strict=True))
-            if i and str(kind) in checked and name.lower() in found
+            if (i or self.key is None) and str(kind) in checked and name.lower() in found
         }
-        return cls(connection, table, _key_of(connection, table, key), columns)
 
     def unread(self, names: Collection[str]) -> str | None:
         """Name the columns of a GeoPackage that are not among those that GDAL reads: it knows the types of the standard
@@ -342,8 +346,8 @@ def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[
 def _without_numbers(table: str, what: str) -> GeoAssetsError:
     return GeoAssetsError(
         "VECTOR_UNSUPPORTED",
-        f"the table {table[:63]!r} is declared WITHOUT ROWID, so that a faulty row cannot be found in it, and {what}",
-        remedy="correct the value, or copy the rows to a table with row ids (create table … as select …)",
+        f"the table {table[:63]!r} has no key of integers, so that a faulty row cannot be found in it, and {what}",
+        remedy="correct the value, or copy the rows to a table with an INTEGER PRIMARY KEY",
     )
 
 
@@ -423,8 +427,8 @@ def _columns_of(connection: sqlite3.Connection, table: str) -> dict[str, int]:
 
 
 def _key_of(connection: sqlite3.Connection, table: str, key: str) -> str | None:
-    """Return the column by whose numbers GDAL identifies rows, which it names, else SQLite's own; None where a table
-    has none.
+    """Return the column by whose numbers GDAL identifies rows, which it names, else SQLite's own; None where it has no
+    numbers: of a table WITHOUT ROWID, and of one of a GeoPackage whose key is not one column of integers.
 
     Raises:
         GeoAssetsError: VECTOR_UNSUPPORTED, an attribute has the name of the number.
@@ -436,13 +440,7 @@ def _key_of(connection: sqlite3.Connection, table: str, key: str) -> str | None:
             f"the table {table[:63]!r} has a column {_ROWID!r} that is not its key and hides the numbers of its rows",
             remedy="rename the column, and upload the file again",
         )
-    if key.lower() in found:
-        return key
-    try:
-        connection.execute(f"select {_ROWID} from {_quoted(table)} limit 0")  # noqa: S608 - in quotes it may be text
-    except sqlite3.OperationalError:
-        return None
-    return _ROWID
+    return key if key.lower() == _ROWID or found.get(key.lower()) else None
 
 
 def _quoted(name: str) -> str:
