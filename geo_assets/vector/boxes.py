@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.crs import are_one
+from geo_assets.vector.ends import turn_of
 from geo_assets.vector.models import BoundingBox
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Box:
         west, south, east, north = box
         if not all(map(math.isfinite, box)) or south > north or (west > east and not box_crs.is_geographic):
             raise GeoAssetsError("INVALID_FILTER", f"the bbox {box} is none: it is west, south, east, north")
-        turn = _turn(box_crs)
+        turn = turn_of(box_crs)
         if turn is not None:
             east = west + turn if east - west >= turn else east + (turn if west > east else 0)
             south, north = max(south, -turn / 4), min(north, turn / 4)
@@ -134,7 +135,7 @@ class Box:
         """
         import shapely
 
-        chord, turn = _CHORD[not layer.is_geographic], _turn(layer)
+        chord, turn = _CHORD[not layer.is_geographic], turn_of(layer)
         edges = [self._divided(*edge) for edge in self._edges()]
         starts, ends = (np.vstack([np.empty((0, 2)), *(edge[some] for edge in edges)]) for some in _ENDS)
         a, b = self._placed(there, starts), self._placed(there, ends)
@@ -196,8 +197,3 @@ def _point(west: float, south: float, _east: float, _north: float) -> Any:
     import shapely
 
     return shapely.Point(west, south)
-
-
-def _turn(crs: CRS) -> float | None:
-    """Return a turn around the globe in the unit of a geographic CRS; None for others."""
-    return 2 * math.pi / float(crs.axis_info[0].unit_conversion_factor) if crs.is_geographic else None

@@ -1,6 +1,7 @@
 """Which geometries are valid beyond doubt: never one that GEOS calls invalid."""
 
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygon, box
 
+from geo_assets.vector.ends import Way
 from geo_assets.vector.reader.geometry import valid_of
 from geo_assets.vector.reader.simple import Worth, moved, sound
 from geo_assets.vector.reader.wkb import Headers
@@ -124,12 +126,16 @@ def shifted(x, y):
     return x + 10, y * 2
 
 
+def by(move):
+    return Way(SimpleNamespace(transform=move))
+
+
 def test_what_is_moved_in_its_bytes_is_what_parsing_and_moving_gives_and_the_rest_is_null():
     given = [*SOUND.values(), *NOT_SOUND.values()]
     wkb = pa.array(shapely.to_wkb(np.asarray(given, dtype=object), flavor="iso"), pa.binary())
     anywhere = (-1e12, -1e12, 1e12, 1e12)
     for has_z in (False, True):
-        made = moved(wkb, Headers.of(wkb), shifted, None, anywhere, has_z=has_z, trust=False).sound
+        made = moved(wkb, Headers.of(wkb), by(shifted), None, anywhere, has_z=has_z, trust=False).sound
         for each, now, name in zip(given, made.to_pylist(), [*SOUND, *NOT_SOUND], strict=True):
             if name not in SOUND or each.has_z != has_z:
                 assert now is None
@@ -147,7 +153,7 @@ def test_what_lies_beyond_before_or_afterwards_or_goes_nowhere_is_not_moved():
     here = (-1e3, -1e3, 1e3, 1e3)
 
     def nulls(move, domain, plausible):
-        return moved(wkb, headers, move, domain, plausible, has_z=False, trust=True).sound.is_null().to_pylist()
+        return moved(wkb, headers, by(move), domain, plausible, has_z=False, trust=True).sound.is_null().to_pylist()
 
     assert nulls(shifted, (0, 0, 50, 50), here) == [False, True, False]
     assert nulls(lambda x, y: (x + 950, y), None, here) == [False, True, False]
@@ -157,10 +163,10 @@ def test_what_lies_beyond_before_or_afterwards_or_goes_nowhere_is_not_moved():
 def test_what_a_move_makes_invalid_is_left_to_geos_unless_it_is_trusted():
     wkb = pa.array(shapely.to_wkb([box(0, 0, 1, 1)], flavor="iso"), pa.binary())
     flat, anywhere = (lambda x, y: (x, 0 * y)), (-1e12, -1e12, 1e12, 1e12)
-    checked = moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=False)
+    checked = moved(wkb, Headers.of(wkb), by(flat), None, anywhere, has_z=False, trust=False)
     assert (checked.sound.null_count, checked.unproven.null_count) == (1, 0)
     assert valid_of(checked.unproven).null_count == 1
-    trusted = moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=True)
+    trusted = moved(wkb, Headers.of(wkb), by(flat), None, anywhere, has_z=False, trust=True)
     assert (trusted.sound.null_count, trusted.unproven.null_count) == (0, 1)
 
 
@@ -246,5 +252,5 @@ def test_a_ring_that_only_its_move_closes_is_not_moved_in_its_bytes():
     def to_the_pole(x, y):
         return np.where(y == 90, 0, x), np.where(y == 90, 0, y)
 
-    found = moved(wkb, Headers.of(wkb), to_the_pole, None, anywhere, has_z=False, trust=False)
+    found = moved(wkb, Headers.of(wkb), by(to_the_pole), None, anywhere, has_z=False, trust=False)
     assert (found.sound.null_count, found.unproven.null_count) == (1, 1)

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.vector.models import BoundingBox, GeometryType
+from geo_assets.vector.reader.repairs import made_valid
+from geo_assets.vector.reader.seams import cut
 from geo_assets.vector.reader.tangles import TANGLED, is_tangled
 from geo_assets.vector.reader.wkb import (
     COLLECTION,
@@ -34,6 +36,8 @@ from geo_assets.vector.reader.wkb import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from geo_assets.vector.ends import Way
 
 #: What PostGIS and GEOS have, and these tables do not, by WKB code.
 CURVES = {
@@ -71,6 +75,7 @@ PLAUSIBLE = (-1e12, -1e12, 1e12, 1e12)
 NOT_FINITE = "coordinates are not finite numbers"
 UNREADABLE = "unreadable geometry"
 OUTSIDE = "outside the area of the target CRS"
+CUT = "cut where the target CRS ends"
 OFF_THE_GLOBE = "beyond longitude and latitude"
 UNCLOSED = "Unclosed ring"
 SINGLE_POINT = "Part of one point"
@@ -334,7 +339,7 @@ def repair(result: Cleaned, prefix: str = "", *, among: NDArray[Any] | None = No
     rows = rows[~tangled]
     before = result.geometries[rows]
     reasons = [prefix + str(reason).partition("[")[0].strip() for reason in shapely.is_valid_reason(before)]
-    after = np.asarray([_make_valid(geometry) for geometry in before] or [None], dtype=object)[: len(rows)]
+    after = np.asarray([made_valid(geometry) for geometry in before] or [None], dtype=object)[: len(rows)]
     kept = np.asarray([_as_good(old, new) for old, new in zip(before, after, strict=True)], dtype=bool)
     result.geometries[rows] = after
     for row, reason in zip(rows[kept].tolist(), np.asarray(reasons, dtype=object)[kept], strict=True):
@@ -361,15 +366,6 @@ def reject_not_finite(result: Cleaned, *, among: NDArray[Any] | None = None) -> 
     return broken
 
 
-def _make_valid(geometry: Any) -> Any:
-    import shapely
-
-    try:
-        return shapely.make_valid(geometry, method="structure", keep_collapsed=False)
-    except shapely.errors.ShapelyError:
-        return None
-
-
 def _as_good(old: Any, new: Any) -> bool:
     import shapely
 
@@ -386,7 +382,7 @@ def _area_differs(old: Any, new: Any) -> bool:
 
 
 def fit(
-    result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transformer: Any = None, trust: bool = False
+    result: Cleaned, geometry_type: GeometryType, *, has_z: bool, way: Way | None = None, trust: bool = False
 ) -> int:
     """Bring a cleaned batch to the table's dimension, CRS and Multi type, in place.
 
@@ -394,7 +390,7 @@ def fit(
         result: the batch.
         geometry_type: of the table.
         has_z: whether the table has heights; a geometry without gets 0.
-        transformer: from the file's CRS to the table's (pyproj, x first), or None.
+        way: from the file's CRS to the table's, or None.
         trust: do not check for geometries that reprojection made invalid.
 
     Returns:
@@ -406,47 +402,57 @@ def fit(
     flat = present & ~shapely.has_z(result.geometries)
     if has_z and flat.any():
         result.geometries[flat] = shapely.force_3d(result.geometries[flat], z=0.0)
-    if transformer is not None:
-        _transform(result, transformer, has_z=has_z, trust=trust)
+    if way is not None:
+        _transform(result, way, has_z=has_z, trust=trust)
     _promote(result, geometry_type)
     return int(flat.sum()) if has_z else 0
 
 
-def _transform(result: Cleaned, transformer: Any, *, has_z: bool, trust: bool) -> None:
+def _transform(result: Cleaned, way: Way, *, has_z: bool, trust: bool) -> None:
     """Transform every geometry, then check all once: one that is invalid now either was invalid before, and is repaired
     before the transformation, or became so by it.
     """
     import shapely
 
     before = result.geometries
-    result.geometries = _moved(before, transformer, has_z=has_z)
-    _reject_absurd(result, OUTSIDE)
+    _move(result, way, has_z=has_z)
     if trust:
         return
     rows = np.flatnonzero(~shapely.is_valid(result.geometries) & ~shapely.is_missing(result.geometries))
     faulty = rows[~shapely.is_valid(before[rows])]
     if len(faulty):
-        _repair_before(result, before, faulty, transformer, has_z=has_z)
+        _repair_before(result, before, faulty, way, has_z=has_z)
     if len(rows):
         repair(result, "after reprojection: ", among=rows)
 
 
-def _moved(geometries: Geometries, transformer: Any, *, has_z: bool) -> Geometries:
+def _move(result: Cleaned, way: Way, *, has_z: bool) -> None:
+    """Move a batch; what has no place is rejected, what lies across an end of the target is cut there."""
     import shapely
 
     def move(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
         moved = coordinates.copy()
-        moved[:, 0], moved[:, 1] = transformer.transform(coordinates[:, 0], coordinates[:, 1])
+        moved[:, 0], moved[:, 1] = way.transform(coordinates[:, 0], coordinates[:, 1])
         return moved
 
-    return np.asarray(shapely.transform(geometries, move, include_z=has_z), dtype=object)
+    before = result.geometries
+    result.geometries = np.asarray(shapely.transform(before, move, include_z=has_z), dtype=object)
+    _reject_absurd(result, OUTSIDE)
+    whole = way.surely_whole(shapely.bounds(before), shapely.bounds(result.geometries))
+    for row in np.flatnonzero(~whole & ~shapely.is_missing(result.geometries)).tolist():
+        made = cut(before[row], result.geometries[row], way)
+        if made is None:
+            result.reject(np.asarray([row]), OUTSIDE)
+        elif made is not result.geometries[row]:
+            result.geometries[row] = made
+            result.repairs.setdefault(row, CUT)
 
 
-def _repair_before(result: Cleaned, before: Geometries, rows: NDArray[Any], transformer: Any, *, has_z: bool) -> None:
+def _repair_before(result: Cleaned, before: Geometries, rows: NDArray[Any], way: Way, *, has_z: bool) -> None:
     """Repair some geometries in the file's CRS, then transform them."""
     part = Cleaned(before[rows], result.headers)
     repair(part)
-    part.geometries = _moved(part.geometries, transformer, has_z=has_z)
+    _move(part, way, has_z=has_z)
     result.geometries[rows] = part.geometries
     result.area_changed += part.area_changed
     result.repairs.update({int(rows[row]): reason for row, reason in part.repairs.items()})

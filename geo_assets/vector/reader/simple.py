@@ -24,7 +24,7 @@ is below c.y is exact: a difference of two doubles is zero only if they are equa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,6 +36,8 @@ from geo_assets.vector.reader.wkb import LINE, MULTILINE, MULTIPOINT, MULTIPOLYG
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from geo_assets.vector.ends import Way
 
 #: Half the distance from 1 to the next double, and of the determinant: (3 + 16 eps) eps.
 _EPSILON = 2.0**-53
@@ -144,7 +146,7 @@ class Moved:
 def moved(
     wkb: pa.Array,
     headers: Headers,
-    move: Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]],
+    way: Way,
     domain: BoundingBox | None,
     plausible: BoundingBox,
     *,
@@ -156,7 +158,7 @@ def moved(
     Args:
         wkb: binary or large_binary.
         headers: of it.
-        move: x and y to x and y; infinity where there is no place for them.
+        way: where they go; those that it may have torn apart are left to who can cut them.
         domain: where they must lie before; None: anywhere.
         plausible: where they must lie before and afterwards.
         has_z: which geometries are wanted: with or without heights, which are kept.
@@ -167,10 +169,11 @@ def moved(
         for group in _groups(wkb, headers):
             if (group.dimension == 3) != has_z:
                 continue
-            x, y = move(group.x, group.y)
+            x, y = way.transform(group.x, group.y)
             boxes = group.boxes(x, y)
             before = group.boxes(group.x, group.y)
             there = inside(before, domain) & inside(before, plausible) & inside(boxes, plausible) & group.closed()
+            there &= way.surely_whole(before, boxes)
             good = there & (group.whole(boxes) if trust else group.valid(x, y, boxes))
             written = group.written(x, y)
             proven.add(group.rows, written, good)

@@ -13,16 +13,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.text import how_many
-from geo_assets.vector.crs import (
-    transformer,
-)
+from geo_assets.vector.ends import Way, way_between
 from geo_assets.vector.ipc import MOST_BYTES
 from geo_assets.vector.models import (
     ColumnPlan,
@@ -177,16 +175,14 @@ class _Sender:
         import pyarrow.compute as pc
 
         plan = self._plan
-        way = (
-            transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None
-        )  # cached for each thread
+        way = way_between(plan.source_crs, plan.srid) if plan.transform_name is not None else None
         later = way is not None and plan.part is None and not self.filter.reads_geometry
-        made = self._moved(batch, kind, way) if later else pa.nulls(len(batch.wkb), pa.binary())
+        made = self._moved(batch, kind, way) if way and later else pa.nulls(len(batch.wkb), pa.binary())
         rest = np.asarray(made.is_null())
         rows = np.flatnonzero(rest)
         cleaned = self.filter.clean(batch.geometries(rest), sound=plan.sound, unchecked=later)
         mine = self._mine(cleaned)
-        geometry.fit(cleaned, kind, has_z=plan.has_z, transformer=way, trust=plan.options.trust_geometry)
+        geometry.fit(cleaned, kind, has_z=plan.has_z, way=way, trust=plan.options.trust_geometry)
         reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
         repairs = Counter(reason for row, reason in cleaned.repairs.items() if mine[row])
         keep = np.ones(len(rest), dtype=bool)
@@ -197,7 +193,7 @@ class _Sender:
         elsewhere = int((~mine).sum())
         return _Prepared(wkb, None if keep.all() else keep, reasons, repairs, len(cleaned.filtered), elsewhere)
 
-    def _moved(self, batch: Batch, kind: GeometryType, way: Any) -> pa.Array:
+    def _moved(self, batch: Batch, kind: GeometryType, way: Way) -> pa.Array:
         """The transformed geometries of a batch whose bytes are enough for it; null for the others."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -208,7 +204,7 @@ class _Sender:
         found = moved(
             wkb,
             Headers.of(wkb),
-            way.transform,
+            way,
             self.filter.domain,
             geometry.PLAUSIBLE,
             has_z=plan.has_z,

@@ -7,7 +7,6 @@ reading the layer (`inspect.py`).
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.ends import turn_of
 from geo_assets.vector.models import BoundingBox, GeometryType, Part
 from geo_assets.vector.reader.geometry import Cleaned
 from geo_assets.vector.reader.simple import Sound
@@ -93,8 +93,8 @@ class Survey:
     @classmethod
     def of(cls, crs: CRS | None) -> Survey:
         """Of a layer in a CRS. What is wider than half the globe may cross the antimeridian."""
-        half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
-        return cls(widest=half)
+        turn = turn_of(crs) if crs is not None else None
+        return cls(widest=turn / 2 if turn is not None else None)
 
     def add(self, sound: Sound, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0) -> None:
         """Add one batch: what had not to be looked at, what had, and how many of its features a condition had
