@@ -29,8 +29,8 @@ _ENTRY = """query ($name: String!) { workspaceLocationEntryOrError(name: $name) 
   ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message className } } } } }"""
 
 #: A webserver that lost a code server, or began before it, looks for it every second, and after ten seconds every ten
-#: (`dagster/_grpc/server_watcher.py` of Dagster 1.13).
-_LOADING_SECONDS = 30
+#: (`dagster/_grpc/server_watcher.py` of Dagster 1.13); and a code server needs half a minute on a busy machine.
+_LOADING_SECONDS = 60
 
 #: Of the errors of a code location the one that passes when its code server is there.
 _UNREACHABLE = "DagsterUserCodeUnreachableError"
