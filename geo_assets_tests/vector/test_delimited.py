@@ -5,7 +5,8 @@ import pytest
 import shapely
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.reader.placing import ANOTHER_CRS, ANOTHER_SRID, BY_COMMA, BY_POINT, NOT_NUMBERS, NOT_WKT
+from geo_assets.vector.reader.placing import ANOTHER_CRS, BY_COMMA, BY_POINT, NOT_NUMBERS, NOT_WKT
+from geo_assets.vector.reader.srids import ANOTHER_SRID
 from geo_assets_tests.vector.conftest import send
 
 BLANKS = " " * 50_000
@@ -383,6 +384,29 @@ def test_an_srid_after_the_sample_is_held_against_the_crs_that_was_said(rows, sa
     _, sent, report = rows(text, source_crs=said)
     assert (len(sent), sum(report.rejected.values())) == (kept, 102 - kept)
     assert set(report.rejected) <= {ANOTHER_SRID}
+
+
+PLAIN, NAMED = "POINT(7 50)", "SRID=25832;POINT(500000 5500000)"
+PLAIN_HEX = shapely.Point(7, 50).wkb_hex
+NAMED_HEX = shapely.to_wkb(shapely.set_srid(shapely.Point(500000, 5500000), 25832), hex=True, include_srid=True)
+
+
+@pytest.mark.parametrize(("plain", "named"), [(PLAIN, NAMED), (PLAIN_HEX, NAMED_HEX)], ids=["EWKT", "EWKB"])
+@pytest.mark.parametrize("named_first", [True, False])
+def test_one_geometry_that_names_an_srid_does_not_say_it_of_those_that_name_none(rows, plain, named, named_first):
+    each = [named, *[plain] * 9] if named_first else [*[plain] * 9, named]
+    text = "wkt\n" + "".join(f"{one}\n" for one in each)
+    plan, sent, report = rows(text, source_crs="EPSG:4326")
+    assert (plan.srid, len(sent), report.rejected) == (4326, 9, {ANOTHER_SRID: 1})
+    with pytest.raises(GeoAssetsError, match="does not say which CRS"):
+        rows(text)
+
+
+@pytest.mark.parametrize(("plain", "named"), [(PLAIN, NAMED), (PLAIN_HEX, NAMED_HEX)], ids=["EWKT", "EWKB"])
+def test_a_few_that_name_no_srid_are_taken_for_that_of_most_and_told(rows, plain, named):
+    plan, sent, report = rows("wkt\n" + f"{named}\n" * 9 + f"{plain}\n\n")
+    assert (plan.srid, len(sent), report.rejected) == (25832, 10, {})
+    assert plan.warnings == ("its geometries that name no SRID were taken for EPSG:25832, which most name",)
 
 
 def many_sided(srid):

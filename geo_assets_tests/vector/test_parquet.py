@@ -350,9 +350,21 @@ def test_bytes_that_name_their_srid_are_in_its_crs(tmp_path, look, private, kind
     pq.write_table(pa.table({"g": pa.array(rows, kind)}), tmp_path / "a.parquet")
     (plan,) = look(tmp_path / "a.parquet", geometry_column="g", source_crs="EPSG:3857").layers
     assert plan.srid == 25832
-    assert "source_crs was not used" in plan.warnings[0]
+    silent, unused = plan.warnings
+    assert silent == "its geometries that name no SRID were taken for EPSG:25832, which most name"
+    assert "source_crs was not used" in unused
     rejected = send(private(tmp_path / "a.parquet"), plan)[1].rejected
     assert rejected == {"another SRID than the other rows": 1, "unreadable geometry": 2}
+
+
+@pytest.mark.parametrize("plain", [ewkb(0), "POINT(1 2)"], ids=["WKB", "WKT"])
+def test_bytes_that_name_no_srid_are_not_in_that_of_one_row(tmp_path, look, private, plain):
+    named = "SRID=25832;POINT(1 2)" if isinstance(plain, str) else ewkb(25832)
+    pq.write_table(pa.table({"g": [named, *[plain] * 9]}), tmp_path / "a.parquet")
+    (plan,) = look(tmp_path / "a.parquet", geometry_column="g", source_crs="EPSG:32633").layers
+    assert (plan.srid, plan.rejected_by_reason) == (32633, {"another SRID than the other rows": 1})
+    with pytest.raises(GeoAssetsError, match="does not say which CRS"):
+        look(tmp_path / "a.parquet", geometry_column="g")
 
 
 def folder_of(path, *tables):

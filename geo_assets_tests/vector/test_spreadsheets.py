@@ -143,3 +143,9 @@ def test_a_number_beyond_those_of_a_double_is_null_and_counted(sheet):
 def test_the_first_rows_of_a_sheet_may_have_no_geometry(sheet):
     plan, sent, _ = sheet(("n", "wkt"), *((1, ""),) * 150, (2, "SRID=25832;POINT(1 2)"))
     assert (plan.srid, len(sent), sent[-1]["geom"] is not None) == (25832, 151, True)
+
+
+def test_one_row_that_names_an_srid_does_not_say_it_of_those_that_name_none(tmp_path, look):
+    rows = [["n", "wkt"], [0, "SRID=25832;POINT(500000 5500000)"], *([n, f"POINT({n} 50)"] for n in range(1, 9))]
+    (plan,) = look(spreadsheet(tmp_path / "a.xlsx", *rows), source_crs="EPSG:4326").layers
+    assert (plan.srid, plan.rejected_by_reason) == (4326, {"another SRID than the other rows": 1})

@@ -93,6 +93,7 @@ def open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
     guessed = dialect.encoding == FALLBACK and not ref.dataset.options.encoding
     notes = ["it is not UTF-8; its text was read as Windows-1252"] if guessed else []
+    notes += dialect.placing.notes if dialect.placing else ()
     yield OpenLayer(
         names,
         [pa.string()] * len(names),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,9 @@ from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text
 from geo_assets.vector.reader.batches import WKB_EXTENSIONS, LayerRef, extension_name, geometry_position, storage
 from geo_assets.vector.reader.native import NATIVE, from_native, position_type
-from geo_assets.vector.reader.placing import ANOTHER_SRID, Placing, find_placing
-from geo_assets.vector.reader.wkb import srids_of
+from geo_assets.vector.reader.placing import Placing, find_placing, said_srid
+from geo_assets.vector.reader.srids import ANOTHER_SRID, srid_of_most
+from geo_assets.vector.reader.wkb import SHORTEST, srids_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -317,7 +317,7 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> Geomet
     if wanted:
         position = find_column(wanted, schema.names, "the geometry column", ref.title)
         if not holds_text(schema.field(position).type):
-            found = _named(file, position, ref.title)
+            found = _named(file, position, ref)
             if found is not None:
                 return found
         options = options.model_copy(update={"wkt": schema.names[position]})
@@ -334,7 +334,7 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> Geomet
         return Geometry(-1, None)
     text = None if placing.geometry is None else schema.field(placing.geometry)
     said = _geoarrow_crs(text) if text is not None and _is_geometry(text) else None
-    return Geometry(-1, placing.crs or said, placing=placing)
+    return Geometry(-1, placing.crs or said, placing=placing, notes=list(placing.notes))
 
 
 def _located(options: LayerOptions) -> tuple[str, ...]:
@@ -368,12 +368,12 @@ def _texts(column: pa.Array) -> list[str]:
         return [""] * len(column)
 
 
-def _named(file: pq.ParquetFile, position: int, title: str) -> Geometry | None:
+def _named(file: pq.ParquetFile, position: int, ref: LayerRef) -> Geometry | None:
     """Return the geometry of a column as the file declares it, or as WKB where it is bytes; None: neither."""
     schema = file.schema_arrow
     column, text = schema.field(position), (schema.metadata or {}).get(b"geo")
     if text is not None and column.name in _geo_columns(text):
-        return _declared(text, schema, title, column.name)
+        return _declared(text, schema, ref.title, column.name)
     kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
     if kind in NATIVE:
         return Geometry(position, _geoarrow_crs(column), kind)
@@ -383,10 +383,20 @@ def _named(file: pq.ParquetFile, position: int, title: str) -> Geometry | None:
     crs = _geoarrow_crs(column, crs) if _is_geometry(column) else crs
     if crs is not None:
         return Geometry(position, crs)
+    srid, notes = srid_of_most(_srids_of_some(file, position))
+    code = srid or said_srid(ref.dataset.options) or 0
+    return Geometry(position, f"EPSG:{srid}" if srid else None, srid=code, notes=[*notes])
+
+
+def _srids_of_some(file: pq.ParquetFile, position: int) -> list[int]:
+    import pyarrow.compute as pc
+
     sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
-    srids = srids_of(as_binary(sample.column(position))) if sample is not None else np.zeros(0, np.int64)
-    srid = int(Counter(srids[srids != 0].tolist()).most_common(1)[0][0]) if srids.any() else 0
-    return Geometry(position, f"EPSG:{srid}" if srid else None, srid=srid)
+    if sample is None:
+        return []
+    wkb = as_binary(sample.column(position))
+    srids: list[int] = srids_of(wkb.filter(pc.greater_equal(pc.binary_length(wkb), SHORTEST))).tolist()
+    return srids
 
 
 def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:

@@ -18,6 +18,7 @@ import numpy as np
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.arrow_types import as_text
 from geo_assets.vector.reader.geojson_crs import are_equal, name_of
+from geo_assets.vector.reader.srids import ANOTHER_SRID, srid_of_most
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,7 +141,6 @@ BY_POINT, BY_COMMA = (f"{NOT_NUMBERS} with a decimal {mark}" for mark in ("point
 NOT_WKT = "unreadable WKT"
 NOT_WKB = "unreadable WKB"
 NOT_GEOJSON = "unreadable GeoJSON geometry"
-ANOTHER_SRID = "another SRID than the other rows"
 ANOTHER_CRS = "another CRS than the other rows"
 
 Kind = Literal["pair", "wkt", "wkb", "geojson", "point"]
@@ -155,6 +155,7 @@ class Placing:
     crs: str | None  # as far as the file says
     decimal: str = "."  # or a comma, or `UNDECIDED`
     srid: int | None = None  # from EWKT and EWKB, else of the CRS that was said
+    notes: tuple[str, ...] = ()
 
     @property
     def geometry(self) -> int | None:
@@ -268,10 +269,14 @@ def _geometry(column: int, rows: list[list[str]], options: LayerOptions, name: s
     if kind == "geojson":
         named = Counter(_crs_of_json(row[column]) for row in rows if len(row) > column and row[column].strip())
         return Placing(kind, (column,), named.most_common(1)[0][0])
-    srids = Counter(filter(None, (_srid(row[column]) for row in rows if len(row) > column)))
-    srid = srids.most_common(1)[0][0] if srids else None
+    srid, notes = srid_of_most(_srid(row[column]) or 0 for row in rows if len(row) > column and _kind_of(row[column]))
+    return Placing(kind, (column,), f"EPSG:{srid}" if srid else None, srid=srid or said_srid(options), notes=notes)
+
+
+def said_srid(options: LayerOptions) -> int | None:
+    """Return the code of the CRS that was said of a layer."""
     said = re.search(r"\d+$", options.source_crs or "")
-    return Placing(kind, (column,), f"EPSG:{srid}" if srid else None, srid=srid or (int(said[0]) if said else None))
+    return int(said[0]) if said else None
 
 
 def _crs_of_json(value: str) -> str | None:

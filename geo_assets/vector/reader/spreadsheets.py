@@ -80,6 +80,7 @@ def open_spreadsheet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
         layer.names = [names[i] for i in kept]
         layer.arrow_types = [layer.arrow_types[i] for i in kept]
         layer.crs = placing.crs
+        layer.warnings = (*layer.warnings, *placing.notes)
         yield layer
 
 

@@ -44,7 +44,7 @@ CODES_OF: dict[GeometryType, list[int]] = {
 
 _EWKB_Z, _EWKB_M, _EWKB_SRID, _EWKB_FLAGS = 0x80000000, 0x40000000, 0x20000000, 0xF0000000
 _HEADER_BYTES = 5  # byte order and type code
-_EMPTY_BYTES = 9  # a header and a count of 0
+_EMPTY_BYTES = SHORTEST = 9  # a header and a count of 0
 
 Geometries = NDArray[Any]  # of shapely geometries and None
 
