@@ -204,7 +204,8 @@ def _load(
 
 
 def _print_loaded(loaded: Sequence[Loaded]) -> None:
-    for row in map(_row, loaded):
+    for done in loaded:
+        row = _row(done)
         counts = ", ".join(
             f"{row[what]:,} {what}" for what in ("rejected", "filtered", "repaired", "updated") if row.get(what)
         )
@@ -217,6 +218,8 @@ def _print_loaded(loaded: Sequence[Loaded]) -> None:
             reason, count = max(reasons.items(), key=lambda found: found[1])
             place = f"; all rows: {row['rejects']}" if row.get("rejects") else ""
             out.print(f"  rejected   {count:,} {one_line(reason)}{place}", markup=False, soft_wrap=True)
+        if way := _way(done.plan):
+            out.print(f"  transform  {one_line(way)}", markup=False, soft_wrap=True)
 
 
 def _row(done: Loaded) -> dict[str, Any]:
@@ -240,12 +243,13 @@ def _row(done: Loaded) -> dict[str, Any]:
         "updated": done.published.updated,
         "table_rows": done.published.rows if done.published.rows != done.staged.rows else None,
         "transform": done.plan.transform_name,
-        "transform_accuracy_m": done.plan.transform_accuracy_m,
         "drift": list(done.published.drift),
         "version": done.published.version,
         "superseded": bool(done.published.superseded),
     }
-    return row | {key: value for key, value in extra.items() if value}
+    known = done.plan.transform_accuracy_m
+    exact_or_not = {} if known is None else {"transform_accuracy_m": known}
+    return row | {key: value for key, value in extra.items() if value} | exact_or_not
 
 
 def _print_plan(plan: LayerPlan) -> None:
@@ -261,7 +265,7 @@ def _print_plan(plan: LayerPlan) -> None:
     )
     facts: dict[str, Any] = {
         "crs": plan.crs_name,
-        "transform": plan.transform_name and f"{plan.transform_name} ({_accuracy(plan)})",
+        "transform": _way(plan),
         "bounds": plan.bounds and ", ".join(f"{number:.9g}" for number in plan.bounds),
         "encoding": plan.encoding,
         "null": plan.null_geometries,
@@ -278,8 +282,13 @@ def _print_plan(plan: LayerPlan) -> None:
     warn(plan.warnings, before="  warning: ")
 
 
-def _accuracy(plan: LayerPlan) -> str:
-    return "of unknown accuracy" if plan.transform_accuracy_m is None else f"to {plan.transform_accuracy_m:g} m"
+def _way(plan: LayerPlan) -> str | None:
+    """The transformation and how good it is; None where coordinates are kept."""
+    if plan.transform_name is None:
+        return None
+    known = plan.transform_accuracy_m
+    how_good = "of unknown accuracy" if known is None else f"to {known:g} m" if known else "exact"
+    return f"{plan.transform_name} ({how_good})"
 
 
 def _sandbox(settings: Settings) -> SandboxPool:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import pyproj
 from affine import Affine
 from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
@@ -28,12 +30,13 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
 from geo_assets.raster.domains import copy_to_another_grid
 from geo_assets.raster.gdal import dtype_names, numpy_dtype
-from geo_assets.raster.georeference import dataset_crs, georeferencing, heights
+from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, georeferencing, heights, wkt2
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, ResamplingName
 from geo_assets.raster.pixels import alpha_band, can_hold, has_own_mask, pieces
 from geo_assets.raster.profiles import OF_CODES
 from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
+from geo_assets.transformations import best_between
 
 #: Kinds that are never interpolated: an interpolated class is one that does not exist.
 _RESAMPLING: dict[PixelKind, Resampling] = {
@@ -97,6 +100,7 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
     crs, transform = dataset_crs(dataset), dataset.transform
     if info.kind is PixelKind.CONTINUOUS:
         notes.extend(_heights_kept(info, crs, target))
+    notes.extend(_guessed(dataset, crs, target))
     if by_transform:
         crs, transform = within_half_a_turn(crs, transform, dataset.width)
     options = {
@@ -116,6 +120,20 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
         if request.resolution is None:
             _compare_pixels(dataset, view, info, notes)
         yield view
+
+
+def _guessed(dataset: Any, crs: CRS | None, target: CRS) -> Iterator[str]:
+    """Yield a note where PROJ, and so GDAL's warper, knows no transformation and leaves longitudes as they are."""
+    columns, rows = np.array([(0, 0), (1, 0), (0, 1), (1, 1)]).T * [[dataset.width], [dataset.height]]
+    longitudes, latitudes = PixelToLonLat(dataset)(columns, rows)
+    known = np.isfinite(longitudes) & np.isfinite(latitudes)
+    source, goal = wkt2(crs), wkt2(target)
+    if source is None or goal is None or not known.any():
+        return
+    x, y = longitudes[known].tolist(), latitudes[known].tolist()
+    best = best_between(pyproj.CRS(source), pyproj.CRS(goal), (min(x), min(y), max(x), max(y)))
+    if best is not None and best.guessed is not None:
+        yield best.guessed
 
 
 def _heights_kept(info: RasterInfo, crs: CRS | None, target: CRS) -> Iterator[str]:

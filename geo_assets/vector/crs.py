@@ -13,10 +13,11 @@ import math
 import warnings as suppressed
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_by
+from geo_assets.transformations import best_between
 from geo_assets.vector.models import BoundingBox
 
 if TYPE_CHECKING:
@@ -380,44 +381,22 @@ def _code_of_target(target: CRS) -> int:
 
 
 def _transformed(file_crs: CRS, source: str, target: CRS, srid: int, bounds: BoundingBox, *warnings: str) -> CrsPlan:
-    from pyproj.aoi import AreaOfInterest
-    from pyproj.exceptions import ProjError
-    from pyproj.transformer import TransformerGroup
-
-    west, south, east, north = geographic_box(source, bounds)
-    try:
-        with suppressed.catch_warnings():
-            suppressed.simplefilter("ignore")  # about missing grids, which are reported below
-            group = TransformerGroup(
-                file_crs, target, always_xy=True, area_of_interest=AreaOfInterest(west, south, east, north)
-            )
-    except ProjError:
-        group = None
-    if group is None or not group.transformers:
+    best = best_between(file_crs, target, geographic_box(source, bounds))
+    if best is None:
         raise GeoAssetsError(
             "INVALID_CRS", f"there is no transformation from {file_crs.name!r} to EPSG:{srid} ({target.name})"
         )
-    best = group.transformers[0]
-    accuracy = best.accuracy if best.accuracy is not None and best.accuracy >= 0 else None
-    if not group.best_available:
-        how_good = "an unknown accuracy" if accuracy is None else f"an accuracy of {accuracy:g} m"
-        grids = _missing_grids(group)
+    if best.missing_grids is not None:
+        how_good = "an unknown accuracy" if best.accuracy_m is None else f"an accuracy of {best.accuracy_m:g} m"
         warnings += (
             (
-                f"the best transformation to EPSG:{srid} needs a grid that is not installed{grids}; this one has"
-                f" {how_good}"
+                f"the best transformation to EPSG:{srid} needs a grid that is not installed{best.missing_grids}; this"
+                f" one has {how_good}"
             ),
         )
-    return CrsPlan(source, file_crs.name, srid, best.description, accuracy, warnings)
-
-
-def _missing_grids(group: Any) -> str:
-    """Return ` (us_noaa_conus.tif, …)`: the grids of the best operation that are not available."""
-    for operation in group.unavailable_operations:
-        names = [grid.short_name for grid in operation.grids if not grid.available]
-        if names:
-            return f" ({', '.join(names)})"
-    return ""
+    elif best.guessed is not None:
+        warnings += (best.guessed,)
+    return CrsPlan(source, file_crs.name, srid, best.name, best.accuracy_m, warnings)
 
 
 def _nearest_grid(file_crs: CRS, source: str, bounds: BoundingBox, name: str) -> CrsPlan:

@@ -133,6 +133,15 @@ def test_heights_that_the_target_crs_does_not_name_stay_with_a_note(tmp_path):
     assert any("its heights are still by 'NAVD88 height' in metre" in note for note in report.warnings)
 
 
+@pytest.mark.parametrize(("west", "is_guessed"), [(10, True), (-80, False)])
+def test_a_datum_that_proj_knows_no_way_from_is_told(tmp_path, west, is_guessed):
+    grid = from_origin(west, 35, 1e-3, 1e-3)
+    source = write(tmp_path / "in.tif", field().astype("float32"), crs="EPSG:4267", transform=grid)
+    report = made(source, target_crs="EPSG:4326")
+    told = [warning for warning in report.warnings if "PROJ knows no transformation from 'NAD27'" in warning]
+    assert len(told) == is_guessed
+
+
 def test_the_resolution_that_is_asked_for_is_the_one_that_comes(tmp_path):
     made(dem(tmp_path / "in.tif"), target_crs="EPSG:3857", resolution=500)
     with rasterio.open(tmp_path / "out.tif") as dataset:

@@ -55,6 +55,8 @@ def test_a_fault_of_values_has_one_kind_whatever_the_column_and_the_number(fault
         ("its colours are CMYK: they were turned into RGBA without a colour profile", "colours"),
         ("vector.roads: column 'a' is new: text", "columns of the table"),
         ("1 curve became lines, whose chords are at most 0.10 % of the radius off", "geometry"),
+        ("PROJ knows no transformation from 'NAD27' to 'WGS 84' for where it lies: longitudes", "transformation"),
+        ("its geometries that name no SRID were taken for EPSG:25832, which most name", "CRS"),
         ("1 geometry is wider than half the globe: what crosses the antimeridian must be cut there", "geometry"),
         ("1 geometry lies beyond longitude and latitude: is its CRS right, and longitude first?", "geometry"),
         ("1 geometry has M values, which were dropped", "heights"),

@@ -135,6 +135,18 @@ def test_where_one_of_several_layers_is_refused_no_table_is_published(cli, tmp_p
         db.execute("drop view vector.halved_two")
 
 
+def test_a_transformation_is_named_with_its_accuracy(cli, tmp_path):
+    path = write(points(3), tmp_path / "a.gpkg")  # in the middle of Germany
+    arguments = ("load", str(path), "--table", "vector.moved", "--target-crs")
+    assert "  transform  Inverse of ETRS89 to WGS 84 (1)" in (said := cli.run(*arguments, "EPSG:4258").stdout)
+    assert "(to 1 m)" in said
+    assert "(exact)" in cli.run(*arguments, "EPSG:3857", "--allow-drift").stdout
+    arguments = (*arguments[:-1], "--allow-drift", "--source-crs", "EPSG:4267", "--override-crs", "--target-crs")
+    done = cli.run(*arguments, "EPSG:4326")
+    assert "(of unknown accuracy)" in done.stdout
+    assert "PROJ knows no transformation from 'NAD27' to 'WGS 84'" in done.stderr
+
+
 def test_inspect_says_what_a_load_would_make_and_needs_no_database(cli, tmp_path):
     path = write(frame("POINT(1 2)", "POINT EMPTY", n=[1, 2]), tmp_path / "a.gpkg")
     plan = cli.json("vector", "inspect", str(path), "--target-crs", "EPSG:3857")["layers"][0]

@@ -126,6 +126,23 @@ def test_a_missing_grid_is_said():
     assert "grid that is not installed" in plan.warnings[0]
 
 
+@pytest.mark.parametrize("code", [4267, 4301], ids=["NAD27", "Tokyo"])
+def test_a_datum_that_proj_knows_no_way_from_is_told(code):
+    plan = plan_crs(CRS.from_epsg(code), parse_code("EPSG:4326"), (10, 50, 11, 51), "a.gpkg")
+    assert plan.accuracy_m is None
+    assert f"PROJ knows no transformation from '{CRS.from_epsg(code).name}' to 'WGS 84'" in plan.warnings[0]
+    with pytest.raises(GeoAssetsError, match="unknown accuracy") as caught:
+        plan_crs(CRS.from_epsg(code), parse_code("EPSG:4326"), (10, 50, 11, 51), "a.gpkg", max_accuracy_m=1000)
+    assert caught.value.code == "TRANSFORM_INACCURATE"
+
+
+@pytest.mark.parametrize(("source", "target"), [(4326, 3857), (4258, 25832), (32632, 32633)])
+def test_a_projection_alone_is_exact(source, target):
+    bounds = (500000, 5500000, 500001, 5500001) if source == 32632 else (10, 50, 11, 51)
+    plan = plan_crs(CRS.from_epsg(source), parse_code(f"EPSG:{target}"), bounds, "a.gpkg", max_accuracy_m=0.01)
+    assert (plan.accuracy_m, plan.warnings) == (0, ())
+
+
 def test_a_box_across_the_antimeridian_has_its_west_east_of_its_east():
     box = geographic_box("EPSG:3832", (-1_000_000, -1_000_000, 4_000_000, 1_000_000))
     west, _, east, _ = box
