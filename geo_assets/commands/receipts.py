@@ -111,8 +111,8 @@ def rebuild(
     """Make ledger and catalogue again from the receipts beside the COGs, after the database was lost. Exit code 1 if
     something could not be made again; each has a line.
 
-    Tables are loaded again from their sources. May be repeated: what is there stays, and jobs that were submitted to
-    this database are left alone.
+    Tables are loaded again from their sources. May be repeated: what is there stays, and jobs of which this database
+    knows all that their receipts tell are left alone.
     """
     from geo_assets.commands.progress import counting
     from geo_assets.receipts.rebuild import rebuild as run

@@ -71,7 +71,7 @@ def _compare(settings: Settings, collection: str | None, *, deep: bool) -> Recon
 
 
 def _repaired(settings: Settings, compare: partial[Reconciliation]) -> Repaired:
-    from geo_assets.receipts.write import unknown_jobs
+    from geo_assets.receipts.newer import why_orphans_stay
     from geo_assets.stages.repair import Repair
 
     with open_submitter() as submitter:
@@ -80,7 +80,7 @@ def _repaired(settings: Settings, compare: partial[Reconciliation]) -> Repaired:
             submitter,
             compare=compare,
             follow=partial(follow_job, submitter),
-            strangers=partial(unknown_jobs, settings),
+            why_orphans_stay=partial(why_orphans_stay, settings),
         ).run()
         if submitter.warning:
             log(submitter.warning)

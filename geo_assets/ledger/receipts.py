@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -295,9 +296,57 @@ def known_jobs(conn: psycopg.Connection[Any]) -> dict[str, Rebuild | None]:
     return {**found, **{rebuild.job_id: rebuild for rebuild in made}}
 
 
+#: An attempt that has ended, and when; an older release noted no time.
+Ended = tuple[int, datetime | None]
+
+
+def ended_attempts(conn: psycopg.Connection[Any]) -> dict[str, set[Ended]]:
+    """Job -> its attempts that have ended."""
+    found: dict[str, set[Ended]] = {}
+    for job_id, *ended in conn.execute(
+        "select job_id, attempt, ended_at from geo.attempts where outcome is not null"
+    ).fetchall():
+        found.setdefault(job_id, set()).add((ended[0], ended[1]))
+    return found
+
+
 def begin_rebuild(conn: psycopg.Connection[Any], job_id: str, receipt: str) -> None:
-    """Record that a job is being made again, in the transaction that puts its rows back."""
-    conn.execute("insert into geo.rebuilds (job_id, receipt) values (%s, %s)", (job_id, receipt))
+    """Record that a job is being made again from a receipt, in the transaction that puts its rows back."""
+    conn.execute(
+        """insert into geo.rebuilds (job_id, receipt) values (%s, %s)
+           on conflict (job_id) do update set receipt = excluded.receipt, begun_at = now(), done_at = null""",
+        (job_id, receipt),
+    )
+
+
+def forget_older_tasks(conn: psycopg.Connection[Any], job_id: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Delete the tasks of a job of which rows of a receipt tell something later, before those are put back. They are
+    not updated: that would count as an event of now.
+    """
+    conn.execute(
+        """delete from geo.tasks t using jsonb_populate_recordset(null::geo.tasks, %s) as told
+            where t.job_id = %s and (t.stage, t.task_key) = (told.stage, told.task_key)
+              and (t.finished_at is null or t.finished_at <= told.finished_at)""",
+        (Jsonb(list(rows)), job_id),
+    )
+
+
+def new_tombstones(conn: psycopg.Connection[Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of these tombstones that the ledger does not have."""
+    found = conn.execute(
+        """select n - 1 from rows from (jsonb_populate_recordset(null::geo.tombstones, %s)) with ordinality
+                  as told (tombstone_id, collection, item, withdrawn_at, withdrawn_by, job_id, stage, task_key, outputs,
+                           data_gone_at, n)
+            where not exists (select from geo.tombstones s where s.collection = told.collection
+                                and s.item is not distinct from told.item and s.withdrawn_at = told.withdrawn_at)""",
+        (Jsonb(list(rows)),),
+    )
+    return [rows[number] for (number,) in found.fetchall()]
+
+
+def hold(conn: psycopg.Connection[Any], job_id: str) -> None:
+    """Let no run claim a job until the transaction ends."""
+    conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
 
 
 def end_rebuild(conn: psycopg.Connection[Any], job_id: str) -> None:
@@ -389,9 +438,13 @@ def receipt_of_task(conn: psycopg.Connection[Any], job_id: str, stage: str, task
     return dict(row[0]) if row else {}
 
 
-def loaded(conn: psycopg.Connection[Any], table: str) -> int | None:
-    """The rows that the newest load left in a table; None if no load is recorded."""
+def loaded(conn: psycopg.Connection[Any], table: str, submitted_at: str | None = None) -> int | None:
+    """The rows that the newest load left in a table; None if no load is recorded, or only one that was submitted
+    before this time.
+    """
     row = conn.execute(
-        "select table_rows from geo.vector_loads where table_name = %s order by load_id desc limit 1", (table,)
+        """select case when submitted_at >= coalesce(%(at)s::timestamptz, '-infinity') then table_rows end
+             from geo.vector_loads where table_name = %(table)s order by load_id desc limit 1""",
+        {"table": table, "at": submitted_at},
     ).fetchone()
     return row[0] if row else None

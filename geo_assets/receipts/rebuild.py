@@ -5,9 +5,10 @@ Here: in which order, what is left alone, what cannot be made again and why. Not
 
 First, in one transaction a job, its rows of the ledger; then, a batch at a time, its tables, and its items together
 with what makes them published. A job that was submitted to this database itself is newer than its receipts and is left
-alone. Of two jobs that published one item the later has it; what was withdrawn later does not come back; an item whose
-blobs are gone is left out and named. All may be repeated, also after a kill: what is there stays. A job of which
-something is missing stays open: no receipt replaces the one that tells it, and a repeat tries again.
+alone, unless one tells of more (`newer.py`): of each task, item and table the later one stays then. Of two jobs that
+published one item the later has it; what was withdrawn later does not come back; an item whose blobs are gone is left
+out and named. All may be repeated, also after a kill: what is there stays. A job of which something is missing stays
+open: no receipt replaces the one that tells it, and a repeat tries again.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from geo_assets.receipts.model import (
     TOMBSTONES,
     Stored,
 )
+from geo_assets.receipts.newer import newer_receipts
 from geo_assets.receipts.places import in_its_place
 from geo_assets.receipts.verify import Fault
 from geo_assets.receipts.write import all_receipts, fetched, write_due
@@ -85,7 +87,7 @@ class Rebuilt(BaseModel):
     model_config = ConfigDict(frozen=True)
     jobs: int
     incomplete: int = Field(description="jobs of which something is missing; a repeat tries again")
-    left_alone: int = Field(description="jobs that were submitted to this database itself, or were complete already")
+    left_alone: int = Field(description="jobs of which the database knows all that their receipts tell")
     items: int
     tables: int
     missing: tuple[Fault, ...] = Field(description="what could not be made again")
@@ -108,23 +110,15 @@ class _Work:
 
     # -- the ledger ----------------------------------------------------------------------------------------------------
 
-    def newest(
-        self, container: Container, paths: Sequence[str], begun: ledger.Rebuild | None, files: ExitStack
-    ) -> Stored | None:
-        """The newest receipt of a job that is whole, or the one that its rebuild has begun with; those that are newer
-        are named.
+    def newest(self, container: Container, paths: Sequence[str], files: ExitStack) -> Stored | None:
+        """The newest receipt of a job that is whole; those that are newer are named.
 
         Args:
             container: of the receipts.
             paths: of the job's, the newest first.
-            begun: an earlier try.
             files: keeps the file.
         """
-        first = BlobRef.parse(begun.receipt).path if begun else None
-        passed = paths.index(first) if first in paths else 0
-        for path in paths[:passed]:
-            self._pass_over(container, path, f"the rebuild was begun with an older one, {first}")
-        for path in paths[passed:]:
+        for path in paths:
             try:
                 receipt = files.enter_context(fetched(container, path))
                 receipt.check()
@@ -146,7 +140,7 @@ class _Work:
         try:
             self._ledger_of(receipt)
         except GeoAssetsError as error:
-            if error.code != "REBUILD_CONFLICT":
+            if error.code not in {"REBUILD_CONFLICT", "STILL_AT_WORK"}:
                 raise
             self._name(error.code, receipt.head.job_id, error.message, error.remedy)
             return False
@@ -159,14 +153,24 @@ class _Work:
         """The rows of a job, all or none.
 
         Raises:
-            GeoAssetsError: REBUILD_CONFLICT, another source has one of its tables here; RECEIPT_UNREADABLE.
+            GeoAssetsError: REBUILD_CONFLICT, another source has one of its tables here; STILL_AT_WORK, a run has the
+                job; RECEIPT_UNREADABLE.
         """
         job = receipt.head.job_id
         with connect(self.settings) as conn, conn.transaction():
             ledger.put_back(conn, "jobs", [receipt.head.job])
+            ledger.hold(conn, job)
+            if ledger.is_at_work(conn, job):
+                raise GeoAssetsError(
+                    "STILL_AT_WORK",
+                    f"{receipt.label} tells of an attempt that this database does not know, and job {job[:12]} is at"
+                    " work",
+                    remedy="repeat the command when the job has ended",
+                )
             ledger.put_back(conn, "attempts", [{**row, "job_id": job} for row in receipt.head.attempts])
             ledger.begin_rebuild(conn, job, receipt.label)
             for batch in batched(receipt.records(TASKS), _ROWS):
+                ledger.forget_older_tasks(conn, job, batch)
                 ledger.put_back(conn, "tasks", [{**row, "job_id": job} for row in batch])
             for batch in batched(receipt.records(NAMES), _ROWS):
                 ledger.put_back(conn, "table_names", batch)
@@ -175,9 +179,10 @@ class _Work:
                         "REBUILD_CONFLICT",
                         f"in this database other sources have the tables {', '.join(taken[:5])} of job {job[:12]}",
                     )
-            for kind in (TOMBSTONES, RASTER_COLLECTIONS):
-                for batch in batched(receipt.records(kind), _ROWS):
-                    ledger.put_back(conn, kind, batch)
+            for batch in batched(receipt.records(TOMBSTONES), _ROWS):
+                ledger.put_back(conn, TOMBSTONES, ledger.new_tombstones(conn, batch))
+            for batch in batched(receipt.records(RASTER_COLLECTIONS), _ROWS):
+                ledger.put_back(conn, RASTER_COLLECTIONS, batch)
             for batch in batched(receipt.records(DELTAS), _ROWS):
                 ledger.put_back(conn, DELTAS, [{**row, "job_id": job} for row in batch])
 
@@ -322,7 +327,10 @@ class _Work:
         """Whether the tables of a row are there, after loading those that are not; false after naming what is wrong."""
         tables = _outputs(row).all_tables
         with connect(self.settings) as conn:
-            there = {table.table: ledger.loaded(conn, table.table) for table in tables}
+            there = {
+                table.table: ledger.loaded(conn, table.table, loads.get(table.table, {}).get("submitted_at"))
+                for table in tables
+            }
         try:
             if None not in there.values():  # of an earlier try
                 for table in tables:
@@ -412,14 +420,20 @@ def rebuild(settings: Settings, place: str, *, tell: Tell = lambda *_: None) -> 
         raise GeoAssetsError("NO_RECEIPTS", f"there are no receipts in {container}")
     with connect(settings) as conn:
         known = ledger.known_jobs(conn)
-    unfinished = {job_id for job_id, begun in known.items() if begun is not None and not begun.is_done}
-    todo = sorted(job_id for job_id in stored if job_id not in known or job_id in unfinished)
+        attempts = ledger.ended_attempts(conn)
+    begun = {job_id: rebuild.receipt for job_id, rebuild in known.items() if rebuild and not rebuild.is_done}
+    todo = {job_id: paths for job_id, paths in stored.items() if job_id not in known or job_id in begun}
+    for job_id, path, error in newer_receipts(container, _without(stored, todo), known, attempts):
+        if error is None:
+            todo.setdefault(job_id, []).append(path)
     with StageContext(settings) as context, ExitStack() as files:
         work = _Work(settings, context, tell)
-        found = [work.newest(container, stored[job_id], known.get(job_id), files) for job_id in todo]
+        found = [work.newest(container, paths, files) for _, paths in sorted(todo.items())]
         whole = [receipt for receipt in found if receipt is not None]
         whole.sort(key=lambda receipt: (str(receipt.head.job.get("created_at")), receipt.head.job_id))
-        wanted = [receipt for receipt in whole if receipt.head.job_id in known or work.enter(receipt)]
+        wanted = [
+            receipt for receipt in whole if begun.get(receipt.head.job_id) == receipt.label or work.enter(receipt)
+        ]
         for receipt in wanted:
             work.note_collections(receipt)
         for receipt in sorted(wanted, key=lambda receipt: receipt.head.written_at, reverse=True):
@@ -436,6 +450,10 @@ def rebuild(settings: Settings, place: str, *, tell: Tell = lambda *_: None) -> 
         tables=work.tables,
         missing=tuple(work.missing),
     )
+
+
+def _without(stored: Mapping[str, list[str]], others: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {job_id: paths for job_id, paths in stored.items() if job_id not in others}
 
 
 def _insist_on_rows(table: TableEntry, rows: int, loads: Mapping[str, Mapping[str, Any]]) -> None:

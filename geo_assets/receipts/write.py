@@ -1,7 +1,7 @@
 """Writing receipts: the state of a job as one document, for a person or into the container of COGs.
 
 Here: the document as of now, its file in a store, which jobs need a new one. Not here: its form (`model.py`),
-checking and reading it (`verify.py`, `rebuild.py`).
+checking and reading it (`verify.py`, `newer.py`, `rebuild.py`).
 
 A receipt is never overwritten: one that is newer has a higher number, and the last few are kept. If it cannot be
 written now, its job stays due, and the janitor writes it.
@@ -256,16 +256,6 @@ def all_receipts(container: Container) -> dict[str, list[str]]:
             if len(parts) == 3 and number is not None:
                 found.setdefault(parts[1], {})[number] = blob.path
     return {job_id: [paths[number] for number in sorted(paths, reverse=True)] for job_id, paths in found.items()}
-
-
-def unknown_jobs(settings: Settings) -> list[str]:
-    """The jobs that have receipts beside the COGs and are not in this database: it was lost, or others write there."""
-    container = open_container(settings, settings.output_account, settings.cog_container)
-    if not container.exists():
-        return []
-    with connect(settings) as conn:
-        known = ledger.jobs_of(conn)
-    return sorted(all_receipts(container).keys() - set(known))
 
 
 def newest_receipt(container: Container, job_id: str) -> str | None:

@@ -29,7 +29,6 @@ from geo_assets.stages.unpublish import withdraw_unknown
 from geo_assets.storage.containers import Container, open_container
 from geo_assets.submissions.launch import terminate
 from geo_assets.submissions.submit import Submitter
-from geo_assets.text import how_many
 
 #: The name under which a repair asks for attempts and withdraws items.
 BY = "reconcile"
@@ -100,14 +99,14 @@ class Repair:
         submitter: through which new attempts are requested.
         compare: finds the differences, at the begin and at the end.
         follow: waits for the end of a job.
-        strangers: finds jobs that have receipts beside the COGs and that the ledger does not know.
+        why_orphans_stay: says why nothing may be deleted that the ledger does not know; empty where nothing forbids it.
     """
 
     settings: Settings
     submitter: Submitter
     compare: Callable[[], Reconciliation]
     follow: Callable[[str], object]
-    strangers: Callable[[], Sequence[str]]
+    why_orphans_stay: Callable[[], str]
 
     def run(self) -> Repaired:
         """Mend what can be mended; compares before and after.
@@ -251,16 +250,10 @@ class Repair:
     # -- what nobody knows ---------------------------------------------------------------------------------------------
 
     def orphans(self, found: Sequence[Difference]) -> list[_Told]:
-        """Items and blobs of which the ledger never knew are deleted, unless the receipts of another database's jobs
-        may name them.
+        """Items and blobs of which the ledger never knew are deleted, unless receipts beside the COGs may name
+        them.
         """
-        strangers = self.strangers() if found else ()
-        if strangers:
-            said = (
-                f"beside the COGs are receipts of {how_many(len(strangers), 'job')} that this database does not know"
-                f" ({strangers[0][:12]}); make them known first: geo-assets rebuild --from"
-                f" {self.settings.output_account}/{self.settings.cog_container}"
-            )
+        if found and (said := self.why_orphans_stay()):
             return [(difference, False, said) for difference in found]
         items = [d for d in found if d.kind is Class.ORPHAN_ITEM]
         if items:

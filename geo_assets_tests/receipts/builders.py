@@ -54,7 +54,7 @@ class Job:
             """insert into geo.tasks (job_id, stage, task_key, kind, status, fingerprint, outputs, run_id)
                values (%(job)s, %(stage)s, %(key)s, 'raster', 'running', %(print)s, %(outputs)s, %(run)s)
                on conflict (job_id, stage, task_key) do update set outputs = excluded.outputs, listed = true,
-                   fingerprint = excluded.fingerprint""",
+                   fingerprint = excluded.fingerprint, run_id = excluded.run_id""",
             stage=COGS,
             key=key,
             print=digest,

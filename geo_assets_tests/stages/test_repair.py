@@ -30,7 +30,7 @@ def repaired(world: World) -> Repaired:  # noqa: F811
         world.work(Job.of(world.submitter.jobs.parameters(job_id)))
 
     compare = lambda: compared(world)  # noqa: E731
-    return Repair(world.context.settings, world.submitter, compare, follow, strangers=list).run()
+    return Repair(world.context.settings, world.submitter, compare, follow, why_orphans_stay=str).run()
 
 
 def lose_cogs(world: World, *sources):  # noqa: F811
