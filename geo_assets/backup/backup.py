@@ -10,10 +10,12 @@ finds its blob, if none is deleted in between: deletions wait until the copy is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,14 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import backup as ledger
 from geo_assets.settings import Settings
 from geo_assets.storage.blobs import Blob, BlobRef, blob_path
-from geo_assets.storage.containers import Container, open_container
-from geo_assets.text import batched, one_line
+from geo_assets.storage.containers import Container, existing_container, open_container
+from geo_assets.text import batched, how_many, one_line
 
 #: Blobs that are copied at once, and how many are begun before the first of them is written down.
 _COPIES, _BATCH = 8, 64
+
+#: Missing blobs that are named, one a line.
+_NAMED = 20
 
 #: Called with what begins now, in words.
 Log = Callable[[str], None]
@@ -57,11 +62,14 @@ def back_up(
 
     Raises:
         GeoAssetsError: FOLDER_NOT_EMPTY, PG_DUMP_NOT_FOUND, RELEASE_DIFFERS, DATABASE_UNAVAILABLE, DISK_FULL, and those
-            of a store that does not answer: nothing is left then.
+            of a store that does not answer; INVALID_PARAMETERS, CONTAINER_NOT_FOUND; BLOB_GONE, of a container nothing
+            is there that rows name. Nothing is left then.
     """
     insist_on_release(settings)
     postgresql.insist(settings)
-    chosen = [BlobRef.parse(name, path_required=False) for name in containers]
+    chosen = [BlobRef.of_container(name) for name in containers]
+    for ref in chosen:
+        existing_container(settings, ref.alias, ref.container)
     folder = Folder(destination)
     with folder.begun():
         return _filled(settings, folder, chosen, blobs=blobs, log=log, tell=tell)
@@ -75,9 +83,10 @@ def _filled(
         at_work = ledger.jobs_at_work(conn)
         log("database")
         postgresql.dump(settings, folder.database)
-        named = ledger.containers(conn) | _outputs(settings) if blobs else set()
-        places = sorted(named | {f"{ref.alias}/{ref.container}" for ref in chosen})
-        copied = list(_copy_all(settings, folder, places, log, tell))
+        named = ledger.note_named(conn) if blobs else {}
+        places = sorted({*named, *(_outputs(settings) if blobs else ()), *(str(ref).rstrip("/") for ref in chosen)})
+        copied = list(_copy_all(settings, folder, places, log, tell, partial(ledger.strike_out, conn)))
+        missing = _missing(conn, named, log) if blobs else 0
     manifest = Manifest(
         made_at=made_at.isoformat(timespec="seconds"),
         release=__version__,
@@ -91,6 +100,7 @@ def _filled(
         blobs=sum(number for number, _, _ in copied),
         blob_bytes=sum(size for _, size, _ in copied),
         left_out=sum(odd for _, _, odd in copied),
+        missing=missing,
         jobs_at_work=at_work,
     )
     _write_last(folder.manifest, manifest.model_dump_json(indent=2))
@@ -122,9 +132,16 @@ def _outputs(settings: Settings) -> set[str]:
 
 
 def _copy_all(
-    settings: Settings, folder: Folder, places: Iterable[str], log: Log, tell: Tell
+    settings: Settings,
+    folder: Folder,
+    places: Iterable[str],
+    log: Log,
+    tell: Tell,
+    done_with: Callable[[Sequence[str]], None],
 ) -> Iterator[tuple[int, int, int]]:
-    """Copy the blobs of containers; yields how many, their bytes, and how many have a name that no store takes."""
+    """Copy the blobs of those containers that are there; yields how many, their bytes, and how many have a name that no
+    store takes.
+    """
     numbers = count()
     with folder.index.open("w", encoding="utf-8") as index, ThreadPoolExecutor(_COPIES) as threads:
         for place in places:
@@ -145,14 +162,35 @@ def _copy_all(
                 for error in odd:
                     log(f"left out: {error.message}")
                 index.writelines(f"{stored.model_dump_json()}\n" for stored in done)
+                done_with([f"{stored.container}/{stored.path}" for stored in done])
                 size = sum(stored.size for stored in done)
                 tell(len(done), size)
                 yield len(done), size, len(odd)
 
 
+def _missing(conn: psycopg.Connection[Any], named: Mapping[str, int], log: Log) -> int:
+    """How many blobs that rows name were not there to be copied; the first of them are named.
+
+    Raises:
+        GeoAssetsError: BLOB_GONE, of a container all: it is away, and the backup would be of nothing.
+    """
+    missing = ledger.missing(conn)
+    for place, number in Counter(place for place, _ in missing).items():
+        if number == named[place]:
+            raise GeoAssetsError(
+                "BLOB_GONE",
+                f"{place} has none of the {how_many(number, 'blob')} that rows of the database name there",
+                remedy="see whether its share is mounted and its account the right one, then make the backup again; for"
+                " the database alone: --no-blobs",
+            )
+    for _, blob in missing[:_NAMED]:
+        log(f"missing: {blob}")
+    return len(missing)
+
+
 def _copy(folder: Folder, container: Container, blob: Blob, number: int) -> StoredBlob | GeoAssetsError | None:
-    """Copy one blob; None if it is gone: one that a row names is not deleted now. The error if no store takes its name,
-    as it may be of a file in a directory that somebody put there.
+    """Copy one blob; None if it is gone: of one that a row names `_missing` tells. The error if no store takes its
+    name, as it may be of a file in a directory that somebody put there.
     """
     part = folder.path / "blobs" / f"{number}.part"
     try:

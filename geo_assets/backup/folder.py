@@ -51,6 +51,7 @@ class Manifest(BaseModel):
     blobs: int
     blob_bytes: int
     left_out: int = 0  # files of directories whose names no store takes
+    missing: int = 0  # blobs that rows name and that were not there
     jobs_at_work: int
 
 

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json
 from geo_assets.hints import program, program_alone
 from geo_assets.text import how_many, human_bytes
+
+if TYPE_CHECKING:
+    from geo_assets.backup.folder import Manifest
 
 BACKUP_EXAMPLE = (
     "Examples: `geo-assets backup /backups/monday`, `geo-assets backup /backups/monday --container default/landing`,"
@@ -41,7 +44,8 @@ def backup(
     as_json: JsonFlag = False,
 ) -> None:
     """Back up the database as of one moment, and the files that it names. Others may go on working; meanwhile nothing
-    that was replaced is deleted.
+    that was replaced is deleted. Exit code 1 also if single files that it names are not there: the backup is made then,
+    without them.
     """
     from geo_assets.backup.backup import back_up
     from geo_assets.commands.progress import counting
@@ -54,7 +58,13 @@ def backup(
         print_json(
             {"folder": str(folder.absolute()), "seconds": round(time.monotonic() - began, 1), **made.model_dump()}
         )
-        return
+    else:
+        _show(folder, made)
+    if made.missing:
+        raise typer.Exit(1)
+
+
+def _show(folder: Path, made: Manifest) -> None:
     out.print(
         f"{folder.absolute()}: the database ({human_bytes(made.database_bytes)}) and {how_many(made.blobs, 'blob')}"
         f" ({human_bytes(made.blob_bytes)}) of {', '.join(made.containers) or 'no container'}",
@@ -63,6 +73,14 @@ def backup(
     )
     if made.left_out:
         out.print(f"left out: {how_many(made.left_out, 'file')} with a name that no store takes, see above")
+    if made.missing:
+        out.print(
+            f"missing: {how_many(made.missing, 'file')} that the database names, see above; to make them again:"
+            f" {program()} reconcile --repair, then another backup",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
     new = f"GEO_ASSETS_HOME=NEW_HOME {program_alone()}"
     out.print(
         f"to restore it, in an empty home: {new} up --database-only, then {new} restore"

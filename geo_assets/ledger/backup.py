@@ -6,6 +6,7 @@ the backup (`backup/`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -42,14 +43,26 @@ def may_delete(conn: psycopg.Connection[Any]) -> bool:
     return bool(may)
 
 
-def containers(conn: psycopg.Connection[Any]) -> set[str]:
-    """Where the blobs are that rows name, as alias/container."""
-    rows = conn.execute(
-        """select distinct split_part(blob, '/', 1) || '/' || split_part(blob, '/', 2)
+def note_named(conn: psycopg.Connection[Any]) -> dict[str, int]:
+    """Note the blobs that rows name, for this session; returns how many are in each alias/container."""
+    conn.execute(
+        """create temporary table named as
+           select distinct blob, split_part(blob, '/', 1) || '/' || split_part(blob, '/', 2) as container
              from (select unnest(geo.blobs_of(outputs)) as blob from geo.published
-                   union all select blob from geo.collection_files) as named"""
+                   union all select blob from geo.collection_files) as of_rows"""
     )
-    return {name for (name,) in rows.fetchall()}
+    conn.execute("alter table named add primary key (blob)")
+    return dict(conn.execute("select container, count(*) from named group by 1").fetchall())
+
+
+def strike_out(conn: psycopg.Connection[Any], blobs: Sequence[str]) -> None:
+    """Blobs that were copied are no longer among those that are named and missing."""
+    conn.execute("delete from named where blob = any(%s)", (list(blobs),))
+
+
+def missing(conn: psycopg.Connection[Any]) -> list[tuple[str, str]]:
+    """(alias/container, blob) of those that rows name and that were not copied."""
+    return conn.execute("select container, blob from named order by blob").fetchall()
 
 
 def jobs_at_work(conn: psycopg.Connection[Any]) -> int:

@@ -411,9 +411,10 @@ def rebuild(settings: Settings, place: str, *, tell: Tell = lambda *_: None) -> 
         tell: is told of the progress.
 
     Raises:
-        GeoAssetsError: NO_RECEIPTS; CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT; what does not answer now: to be repeated.
+        GeoAssetsError: NO_RECEIPTS; INVALID_PARAMETERS, CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT; what does not answer now:
+            to be repeated.
     """
-    ref = BlobRef.parse(place.rstrip("/"), path_required=False)
+    ref = BlobRef.of_container(place)
     container = existing_container(settings, ref.alias, ref.container)
     stored = all_receipts(container)
     if not stored:

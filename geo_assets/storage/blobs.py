@@ -59,6 +59,23 @@ class BlobRef:
             )
         return cls(alias, container, safe_path(path))
 
+    @classmethod
+    def of_container(cls, text: str) -> BlobRef:
+        """Parse `alias/container`; a slash at its end does no harm.
+
+        Raises:
+            GeoAssetsError: INVALID_PARAMETERS, it is not of that form, or has a path.
+        """
+        ref = cls.parse(text.rstrip("/"), path_required=False)
+        if ref.path:
+            whole = f"{ref.alias}/{ref.container}"
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS",
+                f"{text!r} is a path in a container, and the whole container is taken",
+                remedy=f"name the container alone: {whole}",
+            )
+        return ref
+
 
 def safe_path(path: str) -> str:
     """Return `path`, unless it could leave its container.

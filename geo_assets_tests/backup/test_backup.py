@@ -193,6 +193,69 @@ def test_files_whose_names_no_store_takes_are_left_out_and_named_and_the_others_
     assert told["left_out"] == done.stderr.count("left out: ") == 3
 
 
+def test_a_file_that_a_row_names_and_that_is_not_there_is_named_and_the_backup_says_so(settings, job, tmp_path):
+    lost, *_ = sorted((settings.home / "containers" / "cogs" / "kept").rglob("*.tif"))
+    aside = lost.rename(tmp_path / "aside.tif")
+    try:
+        done = run(settings, "backup", str(tmp_path / "b"), "--json")
+        words = run(settings, "backup", str(tmp_path / "c"))
+    finally:
+        aside.rename(lost)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["missing"]) == (1, 1)
+    assert f"missing: default/cogs/kept/{lost.name}" in done.stderr
+    assert json.loads((tmp_path / "b" / "backup.json").read_text())["missing"] == 1
+    assert (words.returncode, "reconcile --repair" in words.stdout) == (1, True)
+
+
+@pytest.mark.parametrize("mount", [False, True], ids=["nothing", "an empty folder"])
+def test_of_a_container_that_is_away_no_backup_is_made(settings, job, tmp_path, mount):
+    cogs = settings.home / "containers" / "cogs"
+    aside = cogs.rename(tmp_path / "aside")
+    if mount:
+        cogs.mkdir()
+    try:
+        assert error(run(settings, "backup", str(tmp_path / "b"), "--json")) == "BLOB_GONE"
+        assert run(settings, "backup", str(tmp_path / "c"), "--no-blobs", "--json").returncode == 0
+    finally:
+        if mount:
+            cogs.rmdir()
+        aside.rename(cogs)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ("default/nosuch", "CONTAINER_NOT_FOUND"),
+        ("default/cogs/kept", "INVALID_PARAMETERS"),
+        ("no", "INVALID_PARAMETERS"),
+    ],
+)
+def test_another_container_is_one_that_is_there_and_is_copied_as_a_whole(settings, job, tmp_path, asked, code):
+    folder = tmp_path / "b"
+    assert error(run(settings, "backup", str(folder), "--no-blobs", "--container", asked, "--json")) == code
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("rc", "made", "kept"), [(0, True, ["new"]), (1, True, ["new", "old"]), (1, False, ["old"])])
+def test_nightly_backups_are_deleted_only_after_one_that_misses_nothing(tmp_path, rc, made, kept):
+    folder, program = tmp_path / "backups", tmp_path / "geo-assets"
+    old = folder / "2026-01-01T000000Z"
+    old.mkdir(parents=True)
+    os.utime(old, (1, 1))
+    program.write_text(f"#!/bin/sh\n{'mkdir $2; touch $2/backup.json' if made else ':'}\nexit {rc}\n")
+    program.chmod(0o755)
+    script = tmp_path / "backup"
+    script.write_text(
+        (Path(__file__).parents[2] / "deploy" / "vm" / "backup")
+        .read_text()
+        .replace("/usr/local/bin/geo-assets", str(program))
+    )
+    assert subprocess.run(["sh", script, folder, "14"], check=False).returncode == rc
+    assert sorted("old" if path == old else "new" for path in folder.iterdir()) == kept
+
+
 def test_a_folder_with_something_in_it_is_no_place_for_a_backup(settings, job, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     assert error(run(settings, "backup", str(tmp_path), "--json")) == "FOLDER_NOT_EMPTY"
