@@ -181,6 +181,13 @@ class Snapshot:
         query: LiteralString = "select path, etag from geo.inventory where job_id = %(job)s and ignored is null"
         return dict(self._pairs(query, job=job_id))
 
+    def taken(self, job_id: str) -> dict[str, str]:
+        """Path -> etag of the files that a job's listed tasks took."""
+        query: LiteralString = """
+            select file->>'path', file->>'etag' from geo.tasks, jsonb_path_query(input, '$.members[*]') as file
+             where job_id = %(job)s and listed"""
+        return dict(self._pairs(query, job=job_id))
+
     def members(self, job_id: str) -> list[Member]:
         """The files that a job's newest listing holds; a source and its sidecars are neighbours."""
         rows = self._dicts(

@@ -11,7 +11,7 @@ a job's that publishes meanwhile: it is not reported.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ from geo_assets.stages.files import stages_of
 from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.storage.blobs import Blob, BlobRef
 from geo_assets.storage.containers import Container, open_container
-from geo_assets.storage.sources import Kind, Member, is_taken, name_key, whole_folder
+from geo_assets.storage.sources import Kind, Member, Source, is_taken, name_key, whole_folder
 from geo_assets.task_status import DONE, ENDED
 from geo_assets.text import how_many
 from geo_assets.vector.tables.staging import staging_lock
@@ -392,10 +392,12 @@ class _Look:
             if account not in self.settings.storage_accounts:
                 continue  # it is no longer defined: what was made of it stays, and nobody can look
             container = open_container(self.settings, account, name)
-            known = snapshot.etags(job.job_id)
             there = (
                 {b.path: b.etag for page in container.list(asked.prefix) for b in page} if container.exists() else {}
             )
+            known = snapshot.etags(job.job_id)
+            if not known:  # a rebuild left no listing
+                known = _companions(there, asked) | snapshot.taken(job.job_id)
             for path, etag in there.items():
                 if is_taken(path, asked.include, asked.exclude) and stored_etag(known.get(path, "")) != etag:
                     yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
@@ -409,8 +411,18 @@ def _scenes(paths: Iterable[str], asked: PublishContainer) -> set[str]:
     """The scenes that the files of a container make now."""
     if scenes_of(asked) is None:
         return set()
+    return {source.path.rstrip("/") for source in _sources(paths, asked) if source.kind is Kind.SCENE}
+
+
+def _companions(there: Mapping[str, str], asked: PublishContainer) -> dict[str, str]:
+    """Those of these files, with their etags, that no task takes."""
+    companions = [source for source in _sources(there, asked) if source.kind is Kind.COMPANION]
+    return {member.path: there[member.path] for source in companions for member in source.members}
+
+
+def _sources(paths: Iterable[str], asked: PublishContainer) -> Iterable[Source]:
     members = [Member(path=path, size=0, etag="") for path in sorted(paths, key=lambda path: (*name_key(path), path))]
-    return {source.path.rstrip("/") for source in sources_in(members, asked) if source.kind is Kind.SCENE}
+    return sources_in(members, asked)
 
 
 def _collections(conn: psycopg.Connection, collection: str) -> list[str]:

@@ -114,6 +114,22 @@ def test_tables_that_nobody_needs_are_swept_at_once_and_one_that_somebody_may_ne
     world.rows("drop table vector.stranger")
 
 
+def test_without_a_listing_a_source_is_new_only_if_its_tasks_took_another(world):  # noqa: F811
+    for name in ("a.tif", "b.tif"):
+        raster(world, name)
+    (world.folder / "readme.txt").write_text("for people")
+    (world.folder / "x.docx").write_text("not ours")
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(world.folder / "c.shp")
+    job, _ = world.ingest()
+    before = compared(world).differences
+    world.rows("delete from geo.inventory where job_id = %s", job.job_id)  # as after a rebuild
+    assert compared(world).differences == before == ()
+    os.utime(world.folder / "b.tif", (1, 1))
+    raster(world, "d.tif")
+    told = [(d.kind, d.what.rpartition("/")[2]) for d in compared(world).differences]
+    assert told == [(Class.NOT_INGESTED, "b.tif"), (Class.NOT_INGESTED, "d.tif")]
+
+
 def test_a_file_that_the_janitor_is_about_to_delete_is_no_orphan_yet(world):  # noqa: F811
     raster(world, "a.tif")
     world.ingest()
