@@ -6,7 +6,6 @@ together (`parameters.py`).
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from functools import lru_cache
@@ -18,6 +17,7 @@ from geo_assets.capture import pattern, taken
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import ACCOUNT_ALIAS, COLLECTION_ID, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
+from geo_assets.text import strict_json
 
 
 def _plain_text(value: str) -> str:
@@ -115,7 +115,7 @@ def _pairs(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     if len(value) == 1 and isinstance(value[0], str) and value[0].lstrip().startswith("{"):
-        return json.loads(value[0])
+        return strict_json(value[0])
     pairs: dict[str, str] = {}
     for text in value:
         key, equals, glob = text.partition("=") if isinstance(text, str) else ("", "", "")

@@ -6,11 +6,12 @@ Here: functions of a few lines without a dependency. Not here: anything with a s
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -20,6 +21,30 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def strict_json(text: str) -> Any:
+    """The value of a JSON text. Python's own reading keeps the last of two values of a key, and takes NaN.
+
+    Raises:
+        ValueError: it is no JSON, or names a key twice.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        msg = f"it names a key twice: {ascii(next(name for name in names if names.count(name) > 1))[:60]}"
+        raise ValueError(msg)
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    msg = f"it holds {name}, which JSON does not have"
+    raise ValueError(msg)
 
 
 def how_many(number: int, one: str, many: str = "") -> str:

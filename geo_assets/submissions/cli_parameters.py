@@ -5,13 +5,13 @@ Here: turning text into the values that the model expects. Not here: the models 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_origin
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameters import Parameters, parameters_type, validate_parameters
+from geo_assets.text import strict_json
 
 
 def read_parameters(job_type: str, pairs: Sequence[str], file: Path | None) -> Parameters:
@@ -43,7 +43,7 @@ def read_parameters(job_type: str, pairs: Sequence[str], file: Path | None) -> P
 
 def _from_file(file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = strict_json(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise GeoAssetsError(
             "INVALID_PARAMETERS", f"{file} cannot be read: {error.strerror}", remedy="check the path"

@@ -19,6 +19,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.faults import wrong_parameters
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES
 from geo_assets.parameters import JOB_TYPES, Parameters, parameters_type
+from geo_assets.text import strict_json
 
 #: Parameters are flat with short lists; anything deeper or wider is no message for us.
 _MAX_DEPTH, _MAX_KEYS = 16, 200
@@ -117,9 +118,7 @@ def _checked_object(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise GeoAssetsError("INVALID_ENCODING", f"the message is not UTF-8 (byte {error.start})") from error
     try:
-        data = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
-    except GeoAssetsError:
-        raise
+        data = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise GeoAssetsError("INVALID_JSON", f"the message is not JSON: {str(error).splitlines()[0][:200]}") from error
     if not isinstance(data, dict):
@@ -141,14 +140,3 @@ def _refuse_deep_or_wide(body: bytes) -> None:
         raise GeoAssetsError("INVALID_JSON", f"the message is nested {deepest:,} deep; {_MAX_DEPTH} is allowed")
     if skeleton.count(b":") > _MAX_KEYS:
         raise GeoAssetsError("INVALID_JSON", f"the message has {skeleton.count(b':'):,} keys; {_MAX_KEYS} are allowed")
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise GeoAssetsError("INVALID_JSON", "the message names a key twice")
-    return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise GeoAssetsError("INVALID_JSON", f"the message holds {name}, which is not JSON")

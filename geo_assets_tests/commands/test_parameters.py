@@ -34,6 +34,14 @@ def test_nul_in_a_file_of_parameters_is_one_clear_line(tmp_path, command, job_ty
     assert hint.startswith("hint: ")
 
 
+def test_a_file_of_parameters_that_names_a_key_twice_is_refused(tmp_path):
+    file = tmp_path / "parameters.json"
+    file.write_text('{"n": 2, "n": 3}')
+    done = geo_assets("submit", "hello_world", "--params-file", str(file))
+    assert done.returncode == 1
+    assert "it names a key twice: 'n'" in done.stderr.decode()
+
+
 @pytest.mark.parametrize("arguments", [["job", b"\xff\xfe-job-id"], ["files", b"abcdef\xff"], ["tasks", b"abcdef\xff"]])
 def test_a_parameter_that_is_not_utf8_is_one_clear_line(cli, arguments):
     done = geo_assets(*arguments, env=cli.env)
