@@ -135,9 +135,19 @@ def taken(text: str, by: str) -> Taken | None:
     return Taken(_iso(start[0]), None if start[0] == end[1] else _iso(end[1]), by)
 
 
+def plain_time(text: str) -> str:
+    """What `taken` reads, in one spelling of each: a moment in UTC with a Z, a date with hyphens."""
+    ends = [end.strip() for end in text.strip().split("/") if end.strip()]
+    return "/".join("-".join(filter(None, day.groups())) if (day := _day(end)) else moment(end) or end for end in ends)
+
+
+def _day(text: str) -> re.Match[str] | None:
+    return re.fullmatch(r"(\d{4})(?:[-:](\d\d)(?:[-:](\d\d))?)?", _COMPACT.sub(r"\1-\2-\3", text.strip()))
+
+
 def _span(text: str) -> tuple[datetime, datetime] | None:
     """The first and last moment of a time: a year, a month and a day are spans."""
-    parts = re.fullmatch(r"(\d{4})(?:[-:](\d\d)(?:[-:](\d\d))?)?", _COMPACT.sub(r"\1-\2-\3", text.strip()))
+    parts = _day(text)
     if parts is None:
         found = moment(text)
         return (datetime.fromisoformat(found),) * 2 if found else None

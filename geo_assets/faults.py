@@ -22,6 +22,7 @@ _KINDS = {
     "enum": "{expected}",
     "int": "a whole number",
     "float": "a number",
+    "finite": "a finite number",
     "bool": "true or false",
     "string_type": "text",
     "greater_than": "greater than {gt}",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
-from geo_assets.capture import pattern, taken
+from geo_assets.capture import pattern, plain_time, taken
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import ACCOUNT_ALIAS, COLLECTION_ID, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
@@ -53,6 +53,7 @@ def _safe_path(value: str) -> str:
 def _known_crs(value: str) -> str:
     """Accept only EPSG codes: PROJ's free-text form also takes URLs and files."""
     value = value.upper()
+    value = re.sub(r"(?<=EPSG:)0+(?=\d)", "", value)  # of two spellings of a request, one
     if not EPSG_CODE.fullmatch(value):
         msg = "must be EPSG:code, for example EPSG:3857"
         raise ValueError(msg)
@@ -84,7 +85,8 @@ def _is_box(value: tuple[float, float, float, float]) -> tuple[float, float, flo
     if value[1] > value[3]:
         msg = "must be west,south,east,north"
         raise ValueError(msg)
-    return value
+    west, south, east, north = value
+    return west + 0.0, south + 0.0, east + 0.0, north + 0.0  # no -0.0
 
 
 def _time(value: str) -> str:
@@ -93,7 +95,14 @@ def _time(value: str) -> str:
             "must be a time, a date, a month or a year as ISO 8601, or two with a slash between, the earlier one first"
         )
         raise ValueError(msg)
-    return value
+    return plain_time(value)
+
+
+def _encoding(value: str) -> str:
+    """In its usual spelling; what is no encoding is refused with the other parameters (`parameter_rules.py`)."""
+    from geo_assets.vector.encodings import usual_name
+
+    return usual_name(value) or value
 
 
 def _time_pattern(value: str) -> str:
@@ -203,6 +212,7 @@ Searched = Literal[
     "geo_assets:datetime_from",
 ]
 Text = Annotated[str, AfterValidator(_plain_text)]
+Globs = Annotated[tuple[Text, ...], AfterValidator(lambda value: tuple(dict.fromkeys(value)))]
 BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
 ContainerName = Annotated[
@@ -213,7 +223,10 @@ ContainerName = Annotated[
     ),
 ]
 Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
+Encoding = Annotated[Text, AfterValidator(_encoding)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[_Finite, Field(gt=0)]
+Percent = Annotated[_Finite, Field(ge=0, le=100), AfterValidator(lambda value: value + 0.0)]  # no -0.0
 Time = Annotated[str, AfterValidator(_time)]
 TimePattern = Annotated[str, AfterValidator(_time_pattern)]
 ScenePattern = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_scene_pattern)]

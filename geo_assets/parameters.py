@@ -36,7 +36,11 @@ from geo_assets.parameter_types import (
     CollectionId,
     ContainerName,
     Crs,
+    Encoding,
+    Globs,
     License,
+    Percent,
+    Positive,
     Provider,
     ScenePattern,
     Searched,
@@ -142,8 +146,8 @@ class ListContainer(Parameters):
     account: Alias = Field("default", description="storage account alias")
     container: ContainerName
     prefix: BlobPath = Field("", description="only blobs whose path starts with this")
-    include: tuple[Text, ...] = Field((), max_length=50, description="globs; a path must match one (none: all match)")
-    exclude: tuple[Text, ...] = Field((), max_length=50, description="globs; a path that matches one is left out")
+    include: Globs = Field((), max_length=50, description="globs; a path must match one (none: all match)")
+    exclude: Globs = Field((), max_length=50, description="globs; a path that matches one is left out")
     limit: int | None = Field(
         None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs"
     )
@@ -181,10 +185,8 @@ class PublishContainer(ListContainer):
     deleted: Literal["keep", "retire"] = Field(
         "keep", description="keep or retire the outputs of files that were deleted"
     )
-    max_retire_percent: float = Field(
+    max_retire_percent: Percent = Field(
         20,
-        ge=0,
-        le=100,
         description="deleted=retire: share of the published outputs that may be withdrawn without allow_mass_retire",
     )
     verify_sources: bool = Field(
@@ -232,8 +234,8 @@ class IngestContainer(PublishContainer):
         default=False,
         description="keep the JPEG blocks of tiled TIFFs bit by bit: small COGs without another loss (docs/formats.md)",
     )
-    resolution: Annotated[float | None, _RASTER] = Field(
-        None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"
+    resolution: Annotated[Positive | None, _RASTER] = Field(
+        None, description="size of a raster's pixel in units of target_crs"
     )
     resampling: Annotated[ResamplingName | None, _RASTER] = Field(
         None, description="method for reprojected rasters; nearest and mode also for overviews (default: by their kind)"
@@ -280,8 +282,8 @@ class IngestContainer(PublishContainer):
     attribute_tables: Annotated[bool, _VECTOR] = Field(
         default=False, description="vectors: load layers without geometry too, as tables of attributes"
     )
-    max_transform_accuracy_m: Annotated[float | None, _VECTOR] = Field(
-        None, gt=0, description="vectors: refuse a transformation that is less accurate"
+    max_transform_accuracy_m: Annotated[Positive | None, _VECTOR] = Field(
+        None, description="vectors: refuse a transformation that is less accurate"
     )
     mode: Annotated[Literal["replace", "append", "upsert"], Shapes(Engine.VECTOR, asked=False)] = Field(
         "replace", description="vectors: what happens to an existing table"
@@ -289,7 +291,7 @@ class IngestContainer(PublishContainer):
     key: Annotated[tuple[Text, ...], Shapes(Engine.VECTOR, asked=False)] = Field(
         (), max_length=32, description="vectors: the columns that identify a row, for mode=upsert"
     )
-    encoding: Annotated[Text | None, _VECTOR] = Field(
+    encoding: Annotated[Encoding | None, _VECTOR] = Field(
         None, max_length=40, description="vectors: encoding of text, if the file names none or the wrong one"
     )
     geometry_column: Annotated[Text | None, _VECTOR] = Field(

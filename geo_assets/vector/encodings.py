@@ -74,6 +74,16 @@ def find_codec(name: str) -> str | None:
     return codec if _TEXT_CODECS.fullmatch(codec) else None
 
 
+def usual_name(name: str) -> str | None:
+    """Return the usual spelling of the name of an encoding: `UTF-8`, `windows-1252`; None where it means nothing."""
+    codec = find_codec(name)
+    if codec is None:
+        return None
+    special = {"big5": "Big5", "shift_jis": "Shift_JIS"}
+    windows = re.sub(r"^cp(?=125\d$)", "windows-", codec)
+    return windows if windows != codec else special.get(codec, gdal_name(codec))
+
+
 def gdal_name(codec: str) -> str:
     """Return GDAL's (iconv's) name of one of Python's codecs."""
     special = {

@@ -34,7 +34,7 @@ class LayerOptions(_Model):
     source_crs: str | None = None  # EPSG:code, for layers that carry no CRS
     target_crs: str | None = None  # EPSG:code; None keeps the layer's own
     max_transform_accuracy_m: float | None = Field(
-        None, gt=0
+        None, gt=0, allow_inf_nan=False
     )  # metres; a transformation that is worse, or unknown, is refused
     where: str | None = None  # the grammar of `where.py`
     columns: tuple[str, ...] | None = None  # names in the source; None: all

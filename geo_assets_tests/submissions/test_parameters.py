@@ -1,4 +1,5 @@
 import json
+from encodings.aliases import aliases
 from typing import get_args
 
 import pytest
@@ -11,6 +12,7 @@ from geo_assets.parameter_types import provider_fields
 from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
 from geo_assets.storage.blobs import BlobRef
 from geo_assets.submissions.messages import read_message, read_parameters_of
+from geo_assets.vector.encodings import find_codec, usual_name
 
 
 def test_an_explicit_default_is_the_same_job():
@@ -186,6 +188,55 @@ def test_a_box_may_be_typed_as_text_and_is_the_same_job():
 def test_rasters_alone_take_nothing_for_vectors():
     with pytest.raises(GeoAssetsError, match="where is for vectors"):
         validate_parameters("stage_raster", {"container": "abc", "where": "n > 1"})
+
+
+@pytest.mark.parametrize("name", ["resolution", "max_transform_accuracy_m", "max_retire_percent"])
+@pytest.mark.parametrize("value", ["1e400", "-1e400"])
+def test_a_number_beyond_all_numbers_is_refused_by_name(name, value):
+    body = f'{{"container": "abc", "target_crs": "EPSG:3857", "{name}": {value}}}'
+    with pytest.raises(GeoAssetsError, match=f"{name}: must be ") as refused:
+        read_parameters_of("ingest_container", body.encode())
+    assert refused.value.code == "INVALID_PARAMETERS"
+    with pytest.raises(GeoAssetsError, match=f"{name}: must be "):
+        validate_parameters("ingest_container", {"container": "abc", name: "inf"})
+
+
+@pytest.mark.parametrize(
+    ("usual", "others"),
+    [
+        ({"source_crs": "EPSG:4326"}, [{"source_crs": "EPSG:04326"}, {"source_crs": "epsg:4326"}]),
+        ({"max_retire_percent": 0}, [{"max_retire_percent": -0.0}]),
+        ({"bbox": [0, 0, 1, 1]}, [{"bbox": [-0.0, 0, 1, 1]}]),
+        ({"encoding": "UTF-8"}, [{"encoding": "utf8"}, {"encoding": "65001"}]),
+        ({"encoding": "windows-1252"}, [{"encoding": "cp1252"}, {"encoding": "ANSI 1252"}]),
+        ({"encoding": "ISO-8859-15"}, [{"encoding": "8859_15"}]),
+        (
+            {"datetime": "2024-01-01T00:00:00Z"},
+            [{"datetime": "2024-01-01T00:00:00+00:00"}, {"datetime": "2024-01-01T01:00+01:00"}],
+        ),
+        ({"datetime": "2024-01-01"}, [{"datetime": "20240101"}]),
+        ({"datetime": "2024/2025-06"}, [{"datetime": " 2024 / 2025-06 "}]),
+        ({"include": ["b", "a"]}, [{"include": ["b", "a", "b"]}]),
+    ],
+)
+def test_a_request_that_is_spelt_otherwise_is_the_same_job_and_its_usual_spelling_is_kept(usual, others):
+    first = validate_parameters("ingest_container", {"container": "abc", **usual})
+    assert {name: first.stored()[name] for name in usual} == usual
+    assert "-0.0" not in json.dumps(first.stored())
+    for other in others:
+        assert Job.of(validate_parameters("ingest_container", {"container": "abc", **other})) == Job.of(first)
+
+
+def test_the_usual_name_of_every_encoding_is_that_encoding():
+    for name in {*aliases.values(), "utf-8", "1252", "8859_15"}:
+        if codec := find_codec(name):
+            assert find_codec(usual_name(name) or "") == codec
+
+
+def test_a_key_twice_is_refused_in_the_text_of_assets_too():
+    text = '{"a": "*", "a": "b"}'
+    with pytest.raises(GeoAssetsError, match="assets: it names a key twice: 'a'"):
+        validate_parameters("ingest_container", {"container": "abc", "id_regex": "x", "assets": text})
 
 
 def test_every_profile_and_resampling_that_may_be_asked_for_is_one_that_the_engine_has():
