@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -28,6 +28,7 @@ from geo_assets import plugins
 from geo_assets.errors import GeoAssetsError
 from geo_assets.faults import did_you_mean, wrong_parameters
 from geo_assets.file_stages import COGS, FILE_STAGES, NAME, TABLES, Engine, Shapes, fault_of
+from geo_assets.parameter_rules import contradiction, in_vain, shaping
 from geo_assets.parameter_types import (
     Alias,
     AssetGlobs,
@@ -82,6 +83,10 @@ ADDED_LATER: dict[str, Any] = {
 
 #: Parameters that say how thoroughly to look, not what is wanted: with or without them a request is the same job.
 NOT_IDENTITY = frozenset({"verify_sources"})
+
+
+#: The context of validating what was accepted once.
+_STORED = object()
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,6 +218,8 @@ class IngestContainer(PublishContainer):
     job_type: ClassVar[str] = "ingest_container"
     summary: ClassVar[str] = "rasters to COGs, vectors to PostGIS tables, both to STAC"
     stages: ClassVar[tuple[str, ...]] = (COGS, TABLES)
+    #: The engine whose files alone it takes, if it is one.
+    alone: ClassVar[Engine | None] = None
 
     one_collection: bool = Field(
         default=False,
@@ -321,28 +328,8 @@ class IngestContainer(PublishContainer):
     )
 
     @model_validator(mode="after")
-    def _goes_together(self) -> Self:
-        wrong = {
-            "key and mode=upsert go together": (self.mode == "upsert") != bool(self.key),
-            "assets needs id_regex, which tells the files of a scene": self.assets and self.id_regex is None,
-            "missing_assets=refuse needs assets": self.missing_assets == "refuse" and not self.assets,
-        }
-        if msg := next((msg for msg, is_wrong in wrong.items() if is_wrong), None):
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _reading_makes_sense(self) -> Self:
-        from geo_assets.vector.encodings import find_codec
-
-        if self.encoding is not None and find_codec(self.encoding) is None:
-            msg = f"{self.encoding!r} is no encoding; for example UTF-8, windows-1252, ISO-8859-15, GBK"
-            raise ValueError(msg)
-        if self.override_crs and self.source_crs is None:
-            msg = "override_crs needs source_crs"
-            raise ValueError(msg)
-        if (self.x is None) != (self.y is None) or (self.wkt is not None and self.x is not None):
-            msg = "x and y go together, and not with wkt"
+    def _makes_sense(self, info: ValidationInfo) -> Self:
+        if msg := contradiction(self) or (in_vain(self) if info.context is not _STORED else None):
             raise ValueError(msg)
         return self
 
@@ -353,15 +340,7 @@ class StageRaster(IngestContainer):
     job_type: ClassVar[str] = "stage_raster"
     summary: ClassVar[str] = "ingest_container for rasters only"
     stages: ClassVar[tuple[str, ...]] = (COGS,)
-
-    @model_validator(mode="after")
-    def _nothing_for_vectors(self) -> Self:
-        for_vectors = (name for name, shapes in shaping(type(self)) if shapes.engines == {Engine.VECTOR})
-        for name in (*for_vectors, "schema_drift", "keep_versions"):
-            if getattr(self, name) != type(self).model_fields[name].default:
-                msg = f"{name} is for vectors, which this job type leaves alone"
-                raise ValueError(msg)
-        return self
+    alone: ClassVar[Engine | None] = Engine.RASTER
 
 
 class StageVector(IngestContainer):
@@ -370,6 +349,7 @@ class StageVector(IngestContainer):
     job_type: ClassVar[str] = "stage_vector"
     summary: ClassVar[str] = "ingest_container for vectors only"
     stages: ClassVar[tuple[str, ...]] = (TABLES,)
+    alone: ClassVar[Engine | None] = Engine.VECTOR
 
 
 def _accepted(name: str, found: object) -> type[Parameters]:
@@ -399,12 +379,6 @@ _OURS = (IngestContainer, StageRaster, StageVector, ListContainer, HelloWorld, S
 JOB_TYPES: plugins.Registry[type[Parameters]] = plugins.Registry(
     {t.job_type: t for t in _OURS}, plugins.JOB_TYPES, _accepted
 )
-
-
-def shaping(model: type[Parameters]) -> Iterator[tuple[str, Shapes]]:
-    """The parameters of a model that shape the output of a source."""
-    for name, field in model.model_fields.items():
-        yield from ((name, mark) for mark in field.metadata if isinstance(mark, Shapes))
 
 
 def shaping_values(parameters: Parameters, stage: str) -> dict[str, Any]:
@@ -449,7 +423,7 @@ class OfJobType(BaseModel):
         if not isinstance(value, Mapping) or "job_type" not in info.data:
             return value
         try:
-            return validate_parameters(info.data["job_type"], value)
+            return stored_parameters(info.data["job_type"], value)
         except GeoAssetsError as error:
             raise ValueError(error.message) from None
 
@@ -514,8 +488,17 @@ def validate_parameters(job_type: str, data: Mapping[str, Any]) -> Parameters:
     Raises:
         GeoAssetsError: UNKNOWN_JOB_TYPE; INVALID_PARAMETERS, one sentence that names every field at fault.
     """
+    return _validated(job_type, data, None)
+
+
+def stored_parameters(job_type: str, data: Mapping[str, Any]) -> Parameters:
+    """As `validate_parameters`, for those of a job that was accepted, perhaps by a release that refused less."""
+    return _validated(job_type, data, _STORED)
+
+
+def _validated(job_type: str, data: Mapping[str, Any], context: object) -> Parameters:
     model = parameters_type(job_type)
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         raise wrong_parameters(job_type, error, model.model_fields) from error

@@ -21,7 +21,7 @@ from geo_assets.ledger.fatal import bury, note_in_work
 from geo_assets.ledger.models import Claim, JobLife, JobStatus
 from geo_assets.ledger.pause import current
 from geo_assets.ledger.receipts import give_up_rebuild
-from geo_assets.parameters import validate_parameters
+from geo_assets.parameters import stored_parameters
 
 #: Run states in which an owner has stopped working. A run that Dagster does not know was deleted there; its worker may
 #: still be working.
@@ -377,7 +377,7 @@ def _claim_of(job: dict[str, object], run_id: str, *, owner: str, flags: dict[st
         {
             "job_id": job["job_id"],
             "job_type": job["job_type"],
-            "parameters": validate_parameters(
+            "parameters": stored_parameters(
                 str(job["job_type"]),
                 dict(job["parameters"]),  # type: ignore[call-overload]
             ),

@@ -18,7 +18,7 @@ from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts, StageWor
 from geo_assets.ledger.progress import progress_of
 from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.ledger.work import efficiency, stage_work
-from geo_assets.parameters import JOB_TYPES, Parameters, PublishContainer, validate_parameters
+from geo_assets.parameters import JOB_TYPES, Parameters, PublishContainer, stored_parameters
 
 
 class Jobs(Attempts, Claims):
@@ -68,7 +68,7 @@ class Jobs(Attempts, Claims):
             row = conn.execute("select job_type, parameters from geo.jobs where job_id = %s", (job_id,)).fetchone()
         if row is None:
             raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
-        return validate_parameters(str(row["job_type"]), row["parameters"])  # type: ignore[arg-type]
+        return stored_parameters(str(row["job_type"]), row["parameters"])  # type: ignore[arg-type]
 
     @retrying
     def newest(

@@ -18,7 +18,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.outcomes import Outputs, read_outputs
-from geo_assets.parameters import PublishContainer, validate_parameters
+from geo_assets.parameters import PublishContainer, stored_parameters
 from geo_assets.storage.sources import Member
 from geo_assets.task_status import TaskStatus
 
@@ -66,7 +66,7 @@ class Unregistered:
 
 def _asked(job_type: str, stored: dict[str, Any]) -> PublishContainer | None:
     try:
-        asked = validate_parameters(job_type, stored)
+        asked = stored_parameters(job_type, stored)
     except GeoAssetsError:
         return None
     return asked if isinstance(asked, PublishContainer) else None

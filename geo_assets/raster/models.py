@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+#: The CRS of web map tiles (OGC WebMercatorQuad).
+WEB_CRS = "EPSG:3857"
+
 #: A nodata value in strict JSON, which has no NaN and no infinity.
 NoData = int | float | Literal["nan", "inf", "-inf"]
 

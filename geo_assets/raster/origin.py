@@ -17,12 +17,11 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import domains, gdal, tiff
 from geo_assets.raster.georeference import other_body, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo
-from geo_assets.raster.models import ConvertRequest, Georeferencing
+from geo_assets.raster.models import WEB_CRS, ConvertRequest, Georeferencing
 from geo_assets.raster.nodata import ELEMENT, WIDE
 from geo_assets.raster.pixels import pieces
 from geo_assets.raster.profiles import Profile
 from geo_assets.raster.progress import Progress
-from geo_assets.raster.reproject import WEB_CRS
 
 #: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than
 #: decoding it.

@@ -32,7 +32,7 @@ from geo_assets.raster.domains import copy_to_another_grid
 from geo_assets.raster.gdal import dtype_names, numpy_dtype
 from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, georeferencing, heights, wkt2
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo
-from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, ResamplingName
+from geo_assets.raster.models import WEB_CRS, ConvertRequest, Georeferencing, PixelKind, ResamplingName
 from geo_assets.raster.pixels import alpha_band, can_hold, has_own_mask, pieces
 from geo_assets.raster.profiles import OF_CODES
 from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
@@ -51,7 +51,6 @@ _RESAMPLING: dict[PixelKind, Resampling] = {
 RESAMPLING: tuple[str, ...] = get_args(ResamplingName)
 
 #: Web map tiles (OGC WebMercatorQuad): metres from the origin to the edge of the world, and pixels of a tile.
-WEB_CRS = "EPSG:3857"
 _WEB_EDGE, _WEB_TILE = math.pi * 6378137.0, 256
 
 #: A grid that grows by more than this has reached the edge of a projection.

@@ -32,7 +32,7 @@ from geo_assets.file_stages import TABLES, Engine
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Outputs, TableEntry, TaskInput, read_outputs, read_receipt
-from geo_assets.parameters import IngestContainer, Parameters, asked_of, validate_parameters
+from geo_assets.parameters import IngestContainer, Parameters, asked_of, stored_parameters
 from geo_assets.receipts.model import (
     COLLECTIONS,
     DELTAS,
@@ -496,7 +496,7 @@ def _parameters(receipt: Stored) -> Parameters:
     """
     job = receipt.head.job
     try:
-        return validate_parameters(str(job["job_type"]), dict(job["parameters"]))
+        return stored_parameters(str(job["job_type"]), dict(job["parameters"]))
     except (GeoAssetsError, KeyError, TypeError) as error:
         raise GeoAssetsError("RECEIPT_UNREADABLE", f"the receipt {receipt.label}: {error}") from error
 

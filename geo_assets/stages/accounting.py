@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.models import JobRecord
-from geo_assets.parameters import ListContainer, validate_parameters
+from geo_assets.parameters import ListContainer, stored_parameters
 from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.storage.sources import Kind, Member, Source, name_key
 
@@ -46,7 +46,7 @@ def listed_files(inventory: Inventory, job: JobRecord) -> Iterator[ListedFile]:
         inventory: the listings.
         job: of a type that reads a container; another has no files.
     """
-    asked = validate_parameters(job.job_type, job.parameters)
+    asked = stored_parameters(job.job_type, job.parameters)
     limit = asked.limit if isinstance(asked, ListContainer) else None
     sources, group, told = 0, None, set[str]()
     grouped = scenes_of(asked) is not None

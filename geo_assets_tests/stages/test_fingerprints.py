@@ -6,11 +6,11 @@ import pytest
 
 from geo_assets.file_stages import COGS, TABLES, Engine
 from geo_assets.outcomes import FetchedFile
+from geo_assets.parameter_rules import shaping
 from geo_assets.parameters import (
     IngestContainer,
     Job,
     asked_of,
-    shaping,
     shaping_values,
     validate_parameters,
     without_later_defaults,

@@ -9,7 +9,7 @@ from rasterio.enums import Resampling
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameter_types import provider_fields
-from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
+from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, stored_parameters, validate_parameters
 from geo_assets.storage.blobs import BlobRef
 from geo_assets.submissions.messages import read_message, read_parameters_of
 from geo_assets.vector.encodings import find_codec, usual_name
@@ -188,6 +188,25 @@ def test_a_box_may_be_typed_as_text_and_is_the_same_job():
 def test_rasters_alone_take_nothing_for_vectors():
     with pytest.raises(GeoAssetsError, match="where is for vectors"):
         validate_parameters("stage_raster", {"container": "abc", "where": "n > 1"})
+
+
+def test_vectors_alone_take_nothing_for_rasters():
+    for name, value in {"profile": "web", "web_tiles": True, "resampling": "cubic", "one_collection": True}.items():
+        with pytest.raises(GeoAssetsError, match=f"{name} is for rasters, which this job type leaves alone"):
+            validate_parameters("stage_vector", {"container": "abc", name: value})
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"resolution": 1}, "resolution needs target_crs"),
+        ({"web_tiles": True, "target_crs": "EPSG:4326"}, "web_tiles are in EPSG:3857: leave target_crs out"),
+    ],
+)
+def test_what_no_raster_could_be_made_with_is_refused_at_once_but_is_read_of_a_job_that_was_accepted(asked, said):
+    with pytest.raises(GeoAssetsError, match=said):
+        validate_parameters("ingest_container", {"container": "abc", **asked})
+    assert stored_parameters("ingest_container", {"container": "abc", **asked})
 
 
 @pytest.mark.parametrize("name", ["resolution", "max_transform_accuracy_m", "max_retire_percent"])
