@@ -27,7 +27,7 @@ from geo_assets.api import (
     traffic,
 )
 from geo_assets.api.auth import authenticator
-from geo_assets.api.dependencies import refuse_nul
+from geo_assets.api.dependencies import refuse_nul, refuse_unknown
 from geo_assets.api.problems import MEDIA_TYPE, Problem, install
 from geo_assets.settings import Settings
 from geo_assets.submissions.submit import Submitter
@@ -74,7 +74,7 @@ def create_app(settings: Settings, *, require_auth: bool = False, guarded: bool 
         lifespan=lifespan,
         responses=_PROBLEMS,
         description="A container of geospatial files becomes COGs, STAC items and PostGIS tables.",
-        dependencies=[Depends(refuse_nul)],
+        dependencies=[Depends(refuse_nul), Depends(refuse_unknown)],
         docs_url=None,
         redoc_url=None,
     )

@@ -6,13 +6,19 @@ Here: dependencies and parameters. Not here: routes, how a token becomes scopes 
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
 
 from geo_assets.api.auth import Caller
 from geo_assets.errors import GeoAssetsError, known_code
+from geo_assets.faults import did_you_mean
 from geo_assets.settings import Settings
 from geo_assets.submissions.submit import Submitter
+
+#: What the paths of the routes begin with that programs call; probes and metrics lie outside.
+API = "/api/"
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows of one page")]
 JobIdPath = Annotated[
@@ -54,6 +60,22 @@ def refuse_nul(request: Request) -> None:
         if "\0" in f"{name}{value}":
             raise GeoAssetsError(
                 "INVALID_PARAMETERS", f"{ascii(name)[1:-1]}: must not contain NUL", remedy="leave the NUL out"
+            )
+
+
+def refuse_unknown(request: Request) -> None:
+    """Refuse a query parameter that a route of the API does not have: misspelt, it would be no parameter at all."""
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute) or not route.path.startswith(API):
+        return
+    fields = get_flat_params(route.dependant)
+    known = [field.alias for field in fields if isinstance(field.field_info, params.Query)]
+    for name in request.query_params:
+        if name not in known:
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS",
+                f"there is no query parameter {name[:60]!a} here{did_you_mean(name, known)}",
+                remedy=f"there are: {', '.join(known)}" if known else "leave it out",
             )
 
 

@@ -369,6 +369,23 @@ def test_a_filter_that_nothing_can_have_is_the_callers_error(api, route, query):
     assert assert_problem(api.get(f"{route.format(job=job)}?{query}"), 422)["title"] == "INVALID_PARAMETERS"
 
 
+def test_a_query_parameter_that_there_is_not_is_refused_with_those_that_there_are(api):
+    answer = api.post("/api/jobs/submit/hello_world?forse=true", json={"n": 1, "message": "misspelt"})
+    body = assert_problem(answer, 422)
+    assert "there is no query parameter 'forse' here; did you mean force?" in body["detail"]
+    assert body["remedy"] == "there are: force, allow_mass_retire, plan_hash"
+    for method, path in (("get", "/api/jobs"), ("get", "/api/db/stats"), ("post", "/api/jobs/plan/hello_world")):
+        assert_problem(api.request(method, f"{path}?what=1"), 422)
+    assert api.get("/livez?what=1").status_code == 200
+
+
+def test_a_number_beyond_all_numbers_is_the_callers_error(api):
+    body = '{"container": "abc", "max_transform_accuracy_m": 1e400}'
+    for what in ("submit", "plan"):
+        answer = api.post(f"/api/jobs/{what}/ingest_container", content=body)
+        assert "max_transform_accuracy_m: must be a finite number" in assert_problem(answer, 422)["detail"]
+
+
 def test_errors_of_a_job_are_found_by_the_first_characters_of_its_id(api, settings, submitter):
     job = api.post("/api/jobs/submit/hello_world", json={"n": 1, "message": "prefix"}).json()["job_id"]
     submitter.messages.note(GeoAssetsError("CANCELLED", "for a test"), severity="info", job_id=job)
