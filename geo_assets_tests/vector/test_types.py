@@ -10,6 +10,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import ColumnPlan
 from geo_assets.vector.reader.conversion import (
     BEYOND_YEARS,
+    HALF_CHARACTER,
+    NO_JSON_NUMBER,
     NOT_JSON,
     NOT_UTF8,
     NUL_REMOVED,
@@ -94,9 +96,11 @@ def test_bytes_that_are_not_utf8_are_replaced_and_counted():
 
 def test_nested_values_become_json_that_jsonb_takes():
     array = pa.array([{"a": [1.5, float("nan")], "b": b"\x00", "c": "x\0"}, None])
-    (text, nothing) = convert(array, "json", Counter()).storage.to_pylist()
-    assert json.loads(text) == {"a": [1.5, "nan"], "b": "AA==", "c": "x"}
+    notes = Counter()
+    (text, nothing) = convert(array, "json", notes).storage.to_pylist()
+    assert json.loads(text) == {"a": [1.5, None], "b": "AA==", "c": "x"}
     assert nothing is None
+    assert notes == {NO_JSON_NUMBER: 1, NUL_REMOVED: 1}
 
 
 @pytest.mark.parametrize(
@@ -122,13 +126,20 @@ def test_maps_become_objects_unless_a_key_repeats():
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"), [('{"a": 1}', {"a": 1}), ("x", "x"), ("NaN", "NaN"), ('"\\u0000a"', "a"), ('"\\ud800"', "?")]
+    ("text", "kept", "said"),
+    [
+        ('{"a": 1}', {"a": 1}, []),
+        ("x", "x", [NOT_JSON]),
+        ("NaN", "NaN", [NOT_JSON]),
+        ('"\\u0000a"', "a", [NUL_REMOVED]),
+        ('"\\ud800"', "\ufffd", [f"text {HALF_CHARACTER}"]),
+    ],
 )
-def test_json_text_is_kept_or_made_fit(text, kept):
+def test_json_text_is_kept_or_made_fit(text, kept, said):
     notes = Counter()
     array = pa.ExtensionArray.from_storage(pa.json_(), pa.array([text]))
     assert json.loads(convert(array, "json", notes).storage.to_pylist()[0]) == kept
-    assert notes == ({NOT_JSON: 1} if text in {"x", "NaN"} else {})
+    assert notes == dict.fromkeys(said, 1)
 
 
 def test_uuids_are_written_as_uuids_are():

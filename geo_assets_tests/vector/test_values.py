@@ -753,6 +753,40 @@ def test_values_in_the_second_batch_are_held_to_their_bytes_too(tmp_path, rows):
     assert "'i': 1 value not an integer" in said
 
 
+@pytest.mark.parametrize(
+    ("written", "kept", "said"),
+    [
+        (r'"x\ud800y"', "x\ufffdy", "'p': 1 value with half of a character"),
+        (r'["\ud83d\ude00", "\udc00"]', ["\U0001f600", "\ufffd"], "'p': 1 value with half of a character"),
+        (r'{"k\ud800": 1}', '{"k\ufffd": 1}', "'p': 1 value with half of a character"),
+        (r'{"s": "\u0000x"}', '{"s": "x"}', "text with NUL characters"),
+        ('{"e": 1e400, "f": [NaN, 1.5]}', '{"e": null, "f": [null, 1.5]}', "'p': 2 values not a number, now NULL: 'inf', 'nan'"),
+        ("12345678901234567.5", "12345678901234567.5", ""),
+        ("12345678901234567000.0", 12345678901234567000.0, ""),
+        ("-3.4028234663852886e38", -3.4028234663852886e38, ""),
+    ],
+)  # fmt: skip
+def test_a_value_of_json_is_as_it_is_written_or_what_became_of_it_is_said(tmp_path, rows, written, kept, said):
+    path = tmp_path / "a.geojson"
+    geometry = '{"type": "Point", "coordinates": [1, 2]}'
+    path.write_text(f'{{"type": "Feature", "geometry": {geometry}, "properties": {{"p": {written}}}}}')
+    found, warned, _, _ = rows(path)
+    assert values(found, "p") == [kept]
+    assert said in warned if said else not warned
+
+
+def test_a_fourth_coordinate_of_geojson_is_dropped_and_counted(tmp_path, rows):
+    line = {"type": "LineString", "coordinates": [[1, 2, 3, 4], [2, 3], [3, 4, 5, 6, 7]]}
+    found, said, _, _ = rows(
+        geojson(tmp_path / "a.geojson", (place(1, 2, 3, 4), {}), (line, {}), (place(5, 6, 7), {})), mixed="generic"
+    )
+    assert "2 geometries have M values, which were dropped" in said
+    made = [shapely.from_wkb(row["geom"]) for row in found]
+    assert [shapely.get_coordinates(each, include_z=True).tolist() for each in made] == [
+        [[1, 2, 3]], [[1, 2, 3], [2, 3, 0], [3, 4, 5]], [[5, 6, 7]]
+    ]  # fmt: skip
+
+
 POINT = shapely.to_wkb(shapely.Point(7, 51))
 UNNUMBERED = "(k text primary key, n integer, d date, f float, g blob) without rowid"
 

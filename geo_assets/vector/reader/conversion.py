@@ -28,6 +28,8 @@ _UINT64 = "decimal(20, 0)"
 
 NUL_REMOVED = "text with NUL characters, which were removed"
 BEYOND_YEARS = "beyond the years 1 to 9999, and null in JSON"
+HALF_CHARACTER = "with half of a character (a lone surrogate), which was replaced"
+NO_JSON_NUMBER = "NaN or infinity, which JSON does not have, and null in it"
 NOT_UTF8 = "text that is not UTF-8, whose faulty bytes were replaced"
 BEYOND_POSTGRESQL = "beyond the dates and times that PostgreSQL has (from 4714 BC), now NULL"
 NOT_JSON = "text that is not JSON in a JSON column, kept as a JSON string"
@@ -230,7 +232,7 @@ def _to_json(array: pa.Array, notes: Counter[str]) -> pa.Array:
             None if value is None else _checked_json(value, notes) for value in _text(array.storage, notes).to_pylist()
         ]
     else:
-        texts = [None if value is None else _dump(_jsonable(value)) for value in _nested_values(array, notes)]
+        texts = [None if value is None else _dump(_jsonable(value, notes)) for value in _nested_values(array, notes)]
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
 
 
@@ -270,7 +272,7 @@ def _checked_json(text: str, notes: Counter[str]) -> str:
     except (ValueError, RecursionError):
         notes[NOT_JSON] += 1
         return _dump(text)
-    return _dump(_jsonable(value)) if "\\u" in text else text
+    return _dump(_jsonable(value, notes)) if "\\u" in text else text
 
 
 def _refuse_constant(name: str) -> None:
@@ -282,16 +284,17 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _jsonable(value: Any) -> Any:
-    """Return a nested Arrow value for JSON: dates in ISO 8601, bytes in base64, numbers that JSON lacks as text."""
+def _jsonable(value: Any, notes: Counter[str]) -> Any:
+    """Return a nested Arrow value for JSON: dates in ISO 8601, bytes in base64, null for numbers that JSON lacks."""
     if isinstance(value, dict):
-        return {_plain_text(str(key)): _jsonable(item) for key, item in value.items()}
+        return {_plain_text(str(key), notes): _jsonable(item, notes) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [_jsonable(item, notes) for item in value]
     if isinstance(value, str):
-        return _plain_text(value)
+        return _plain_text(value, notes)
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+        notes[NO_JSON_NUMBER] += 1
+        return None
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, datetime | date | time):
@@ -301,8 +304,19 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
-def _plain_text(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
+def _plain_text(text: str, notes: Counter[str]) -> str:
+    if "\0" in text:
+        notes[NUL_REMOVED] += 1
+        text = text.replace("\0", "")
+    whole = whole_characters(text)
+    if whole != text:
+        notes[f"text {HALF_CHARACTER}"] += 1
+    return whole
+
+
+def whole_characters(text: str) -> str:
+    """Return the text with U+FFFD for lone surrogates, which neither UTF-8 nor PostgreSQL has."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def as_json(
@@ -328,7 +342,9 @@ def as_json(
         texts.get(row) or {name: column[row] for name, column in zip(names, values, strict=True)}
         for row in range(count)
     ]
-    return pa.ExtensionArray.from_storage(pa.json_(), pa.array([_dump(_jsonable(row)) for row in rows], pa.string()))
+    return pa.ExtensionArray.from_storage(
+        pa.json_(), pa.array([_dump(_jsonable(row, notes)) for row in rows], pa.string())
+    )
 
 
 def _json_values(column: pa.Array, notes: Counter[str]) -> list[Any]:

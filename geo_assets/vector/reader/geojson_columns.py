@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.conversion import HALF_CHARACTER, whole_characters
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.sqlite_values import NO_NUMBER
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
@@ -30,11 +31,24 @@ _MOST_COLUMNS = 1600
 
 _EXACT_IN_DOUBLE = 2**53
 
+#: Numbers from here on are written with an exponent: measures, and marks of no value.
+_ALL_ARE_ROUNDED = 1e22
+
 
 def properties_of(feature: dict[str, Any]) -> dict[str, Any]:
     """Return the properties of a feature; none where they are not an object."""
     found = feature.get("properties")
     return found if isinstance(found, dict) else {}
+
+
+def exact(text: str) -> float | str:
+    """Return a number that is written as a fraction; the text itself where it is beyond 2**53, and a double would be
+    another number.
+    """
+    value = float(text)
+    if not _EXACT_IN_DOUBLE < abs(value) < _ALL_ARE_ROUNDED:
+        return value
+    return value if Decimal(text) in {Decimal(value), Decimal(repr(value))} else text
 
 
 def scalar(value: Any) -> Any:
@@ -73,6 +87,11 @@ class Schema:
             )
         return self._guesses.setdefault(key, _Guess(times=key is not None))
 
+    @property
+    def may_be_rounded(self) -> bool:
+        """Whether a number that is written as a fraction is one of which a double holds none: 12345678901234567.5."""
+        return any(_EXACT_IN_DOUBLE < guess.largest < _ALL_ARE_ROUNDED for guess in self._guesses.values())
+
     def columns(self, findings: Findings) -> list[Column]:
         """Return the id, where there is one, then the properties in order of first occurrence."""
         keys = [key for key in self._guesses if key is not None]
@@ -95,7 +114,7 @@ class _Guess:
         self._elements: set[type] = set()
         self._text = TypeGuess(numbers=False, times=True) if times else None
         self._low = self._high = 0
-        self._largest = 0.0  # of those with a fraction or an exponent
+        self.largest = 0.0  # of those with a fraction or an exponent
         self._scale: int | None = 0
 
     def add(self, values: list[Any]) -> None:
@@ -105,14 +124,14 @@ class _Guess:
         kinds = set(map(type, values)) - {type(None)}
         self._kinds |= kinds
         if str in kinds and self._text is not None:
-            self._text.add(pa.array([_clean(v) for v in values if type(v) is str], pa.string()))
+            self._text.add(pa.array([whole_characters(v) for v in values if type(v) is str], pa.string()))
         if int in kinds:
             whole = [v for v in values if type(v) is int]
             self._low, self._high = min(self._low, *whole), max(self._high, *whole)
         if float in kinds:
             fractions = np.array([v for v in values if type(v) is float])
             self._scale = _scale(fractions, self._scale)
-            self._largest = max(self._largest, float(np.abs(fractions).max()))
+            self.largest = max(self.largest, float(np.abs(fractions).max()))
         if list in kinds:
             self._add_lists([v for v in values if type(v) is list])
 
@@ -148,7 +167,7 @@ class _Guess:
             return "float64"
         if self._scale is None:
             return None
-        digits, scale = len(str(max(-self._low, self._high, math.ceil(self._largest)))), self._scale
+        digits, scale = len(str(max(-self._low, self._high, math.ceil(self.largest)))), self._scale
         return f"decimal({digits + scale}, {scale})" if digits + scale <= MAX_PRECISION else None
 
     def _whole_wire(self) -> str | None:
@@ -173,9 +192,23 @@ def _scale(values: np.ndarray[Any, Any], least: int | None) -> int | None:
     return next((scale for scale in range(least, 18) if (np.round(values, scale) == values).all()), None)
 
 
-def _clean(text: str) -> str:
-    """Return the text without lone surrogates, which neither UTF-8 nor PostgreSQL has."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+def _texts(values: list[Any], kind: pa.DataType, column: Column, findings: Findings) -> pa.Array:
+    """Return texts, or lists of them, as Arrow, which refuses lone surrogates: those are replaced, and counted."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        pass
+
+    def whole(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value if value is None else [whole(each) for each in value]
+        if (made := whole_characters(value)) != value:
+            findings.add(column.name, HALF_CHARACTER, (made,))
+        return made
+
+    return pa.array([whole(value) for value in values], kind)
 
 
 def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
@@ -185,52 +218,43 @@ def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
 
     wire = column.wire
     if wire == "json":
-        return pa.ExtensionArray.from_storage(
-            pa.json_(), pa.array([None if v is None else _dump(v) for v in values], pa.string())
-        )
+        texts = [None if v is None else _dump(v, column, findings) for v in values]
+        return pa.ExtensionArray.from_storage(pa.json_(), _texts(texts, pa.string(), column, findings))
     if column.as_text:
-        values = _without_infinity(values, column, findings)
+        values = _finite(values, column, findings)
         values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     if wire in {"string", "date32", "time64[us]", ZONED, NAIVE}:
-        text = pa.array([None if v is None else _clean(v) for v in values], pa.string())
+        text = _texts(values, pa.string(), column, findings)
         if wire in {ZONED, NAIVE}:
             return to_moments(text, wire, column.name, findings)
         return to_times(text) if wire == "time64[us]" else text.cast(arrow_type(wire))
     if wire.startswith("decimal"):
         values = [None if v is None else Decimal(str(v)) for v in values]
     if wire == "list<string>":
-        values = [None if v is None else [None if e is None else _clean(e) for e in v] for v in values]
+        return _texts(values, arrow_type(wire), column, findings)
     made = pa.array(values, arrow_type(wire))
     numbers = made.flatten() if wire == "list<float64>" else made
     if not pa.types.is_floating(numbers.type) or not pc.any(pc.is_inf(numbers)).as_py():
         return made
-    return pa.array(_without_infinity(values, column, findings), arrow_type(wire))
+    return pa.array(_finite(values, column, findings), arrow_type(wire))
 
 
-def _without_infinity(values: list[Any], column: Column, findings: Findings) -> list[Any]:
-    """Return values of which those that a double cannot hold, such as 1e999, are null, and counted."""
-
-    def finite(value: Any) -> Any:
-        if isinstance(value, list):
-            return [finite(each) for each in value]
-        if not isinstance(value, float) or not math.isinf(value):
-            return value
-        findings.add(column.name, NO_NUMBER, (value,))
-        return None
-
-    return [finite(value) for value in values]
-
-
-def _dump(value: Any) -> str:
-    try:
-        return _clean(json.dumps(value, ensure_ascii=False, allow_nan=False))
-    except ValueError:  # NaN and infinity, which JSON lacks, as text
-        return _clean(json.dumps(_finite(value), ensure_ascii=False))
-
-
-def _finite(value: Any) -> Any:
+def _finite(value: Any, column: Column, findings: Findings) -> Any:
+    """Return values, nested or not, of which those are null, and counted, that a double cannot hold, such as 1e999; in
+    JSON also NaN, which it lacks.
+    """
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _finite(item, column, findings) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
+        return [_finite(item, column, findings) for item in value]
+    if not isinstance(value, float) or math.isfinite(value) or (math.isnan(value) and column.wire != "json"):
+        return value
+    findings.add(column.name, NO_NUMBER, (value,))
+    return None
+
+
+def _dump(value: Any, column: Column, findings: Findings) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value, column, findings), ensure_ascii=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import marshal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
 from geo_assets.vector.reader.alike import Alike
 from geo_assets.vector.reader.batches import BATCH_ROWS
-from geo_assets.vector.reader.geojson_columns import Schema, properties_of, scalar
+from geo_assets.vector.reader.geojson_columns import Schema, exact, properties_of, scalar
 from geo_assets.vector.reader.geojson_crs import DeclaredCrs
 from geo_assets.vector.reader.geojson_wkb import BadGeometryError, is_geometry, kind_of_text, to_wkb, wkb_of_texts
 from geo_assets.vector.reader.json_text import Element, Window
@@ -189,10 +189,15 @@ def parsed(path: Path, name: str, encoding: str) -> Parsed:
 
 
 def _parse(path: Path, name: str, encoding: str) -> Parsed:
+    found = _read(path, name, encoding)
+    return _read(path, name, encoding, number=exact) if found.schema.may_be_rounded else found
+
+
+def _read(path: Path, name: str, encoding: str, number: Callable[[str], Any] | None = None) -> Parsed:
     found = Parsed(path.with_name(f"{path.name}.{encoding}.rows"))
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         try:
-            _write_all(_in_parts(_elements(path, name, encoding, found.declared)), found, file, name)
+            _write_all(_in_parts(_elements(path, name, encoding, found.declared, number)), found, file, name)
             Path(file.name).replace(found.file)
         except BaseException:
             Path(file.name).unlink()
@@ -238,10 +243,12 @@ def _in_parts(elements: Iterator[Element]) -> Iterator[Rows]:
         yield rows
 
 
-def _elements(path: Path, name: str, encoding: str, declared: DeclaredCrs) -> Iterator[Element]:
+def _elements(
+    path: Path, name: str, encoding: str, declared: DeclaredCrs, number: Callable[[str], Any] | None
+) -> Iterator[Element]:
     """Yield everything that is in the place of a feature."""
     with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
-        window = Window(file, name)
+        window = Window(file, name, number=number)
         found = inherits = False
         while window.next_character(skip="\x1e"):
             found = True

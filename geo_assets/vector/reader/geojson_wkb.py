@@ -19,6 +19,7 @@ import numpy as np
 #: Nesting of `coordinates`, and WKB's code, by type.
 DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
 _CODES = {"Point": 1, "LineString": 2, "Polygon": 3, "MultiPoint": 4, "MultiLineString": 5, "MultiPolygon": 6}
+_DIMENSIONS = {2: 0, 3: 1000, 4: 3000}  # what is added to it, by the number of coordinates
 COLLECTION = "GeometryCollection"
 _DEEPEST_COLLECTION = 32
 LEAST_OF_RING = 4
@@ -43,8 +44,8 @@ def is_geometry(value: Any) -> bool:
 
 
 def to_wkb(geometry: Any, depth: int = 0) -> bytes:
-    """Return ISO WKB of a GeoJSON geometry; with z where one of its positions has more than two coordinates.
-    Coordinates after z are dropped.
+    """Return ISO WKB of a GeoJSON geometry; with z where one of its positions has more than two coordinates,
+    and with m, as which a fourth is dropped and counted, where one has more than three.
 
     Raises:
         BadGeometryError: it is not a geometry.
@@ -170,7 +171,7 @@ def _plain(line: Any, width: int) -> bytes:
 
 
 def _header(kind: str, width: int) -> bytes:
-    return struct.pack("<BI", 1, _CODES[kind] + (1000 if width == 3 else 0))
+    return struct.pack("<BI", 1, _CODES[kind] + _DIMENSIONS[width])
 
 
 def _lines(coordinates: Any, depth: int) -> list[list[Any]]:
@@ -202,7 +203,8 @@ class _Writer:
     width: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.width = 3 if any(len(position) > 2 for line in self.lines for position in line) else 2
+        longest = max((len(position) for line in self.lines for position in line), default=2)
+        self.width = min(longest, 4)
 
     def write(self, coordinates: list[Any]) -> bytes:
         if self.kind == "Point":

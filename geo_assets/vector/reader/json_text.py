@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 from geo_assets.errors import GeoAssetsError
@@ -36,11 +36,14 @@ class Element(NamedTuple):
 class Window:
     """A text that is read while it is parsed; no more of it is held than the current value."""
 
-    def __init__(self, file: TextIO, name: str, kind: str = "GeoJSON") -> None:
+    def __init__(
+        self, file: TextIO, name: str, kind: str = "GeoJSON", number: Callable[[str], Any] | None = None
+    ) -> None:
+        """`number`: what is made of a fraction, in the place of a float."""
         self._file, self._name, self._kind = file, name, kind
         self._text = ""
         self._at = self._before = self._misses = 0
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(parse_float=number).raw_decode
 
     @property
     def place(self) -> int:
