@@ -338,11 +338,45 @@ def test_placemarks_that_gdal_would_leave_out_are_refused(tmp_path, look, text, 
     assert caught.value.code == "UNREADABLE"
 
 
-@pytest.mark.parametrize(("names", "said"), [(("L", "l"), "l"), (("name",), "name"), (("Description",), "Description")])
+@pytest.mark.parametrize(("names", "said"), [(("L", "l"), "l"), (("name", "Name"), "Name2"), (("id2", "ID"), "ID2")])
 def test_a_value_of_a_kml_that_overwrites_another_is_named(tmp_path, look, names, said):
     path = tmp_path / "a.kml"
     path.write_text(KML % MARK % ("n", f"<ExtendedData>{''.join(OTHER % name for name in names)}</ExtendedData>"))
     assert f"a.kml has values that become no column: {said}" in look(path).warnings
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_a_value_named_as_one_of_a_placemarks_own_is_beside_it(tmp_path, load, db, quote):
+    path = tmp_path / "a.kml"
+    data = "".join(
+        f"<Data name={quote}{name}{quote}><value>{i}</value></Data>"
+        for i, name in enumerate(["Name", "description", "visibility", "begin"])
+    )
+    first, second = (MARK % (name, f"<ExtendedData>{data}</ExtendedData>") for name in "ab")
+    own = "<description>own</description><visibility>0</visibility>"
+    path.write_text(KML % (first.replace("<ExtendedData>", f"{own}<ExtendedData>") + second))
+    table = load(path, "kml_own_names").table
+    found = db.rows("select name, name2, description, description2, visibility, visibility2, begin2 from {t}", t=table)
+    assert found == [("a", "0", "own", "1", 0, "2", "3"), ("b", "0", None, "1", -1, "2", "3")]
+
+
+def test_what_is_not_read_of_the_times_and_geometries_of_a_kml_is_said(tmp_path, look):
+    when = "<Placemark><TimeStamp><when>%s</when></TimeStamp><Point><coordinates>1,2</coordinates></Point></Placemark>"
+    points = "".join(f"<when>2020-01-01T00:00:0{i}Z</when><g:coord>1 {i} 3</g:coord>" for i in range(3))
+    model = "<Model><Location><longitude>1</longitude><latitude>2</latitude></Location></Model>"
+    path = tmp_path / "a.kml"
+    path.write_text(
+        KML % "".join([when % "2020", when % " 2020-02 ", when % "2020-02-03", f"<Placemark><g:Track xmlns:g='http://www.google.com/kml/ext/2.2'>{points}</g:Track></Placemark>",
+                       f"<Placemark>{model}</Placemark>", f"<Placemark>{model}</Placemark>"])
+    )  # fmt: skip
+    said = look(path, mixed="generic").layers[0].warnings
+    assert "2 times of a.kml are a year or a month, which became its beginning" in said
+    assert (
+        "3 times are of the points of tracks of a.kml, of which only the first and the last of a track are read" in said
+    )
+    assert "2 models of a.kml became no geometry: a model has a place, but no outline" in said
+    path.write_text(KML % (when % "2020-02-03"))
+    assert look(path).layers[0].warnings == ()
 
 
 @pytest.mark.parametrize(

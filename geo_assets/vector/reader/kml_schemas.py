@@ -1,7 +1,8 @@
 """What the text of a KML says that GDAL does not read as it is written, and a copy that it does.
 
 Here: the columns that it declares, lines that are rings, times that are years, values without a declaration; a copy
-whose values GDAL delivers as text, as they are written, and whose closed lines it can write as WKB. Not here: the pass
+whose values GDAL delivers as text, as they are written, and none in the place of another, and whose closed lines it can
+write as WKB; notes about what it does not read. Not here: the pass
 over the text (`xml_numbers.py`), making values of the text (`declared.py`).
 """
 
@@ -12,12 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from xml.parsers import expat
 
+from geo_assets.text import how_many
 from geo_assets.vector.reader.declared import widest
 from geo_assets.vector.reader.edits import attribute_at, copy_edited
 from geo_assets.vector.reader.kml_layers import CONTAINERS, LONGEST_TAG, Rows
+from geo_assets.vector.reader.unused import KML_COLUMNS
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
 #: Elements whose text is a time.
@@ -39,12 +42,13 @@ PARENTS = CONTAINERS | {"Placemark", "kml"}
 
 #: Other elements that it takes, and those that `KmlLook.end` takes; to be asked for all takes longer than to parse
 #: them.
-STARTS = UNREAD | CONTAINERS | {"LinearRing", "SimpleField", "Data", "Placemark"}
+STARTS = UNREAD | CONTAINERS | {"LinearRing", "Model", "SimpleField", "Data", "Placemark"}
 ENDS = TIMES | CONTAINERS | {"LinearRing", "Placemark"}
 
 _RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")
 _ZONE = re.compile(r"T.*(Z|[-+]\d\d:\d\d)\s*$")
 _YEAR = re.compile(rb"(?<!\d)\d{4}(?=\s*$)")
+_YEAR_OR_MONTH = re.compile(r"\d{4}(-\d\d?)?")
 
 #: Most bytes before the end of a year.
 _LONGEST_YEAR = 64
@@ -52,13 +56,14 @@ _LONGEST_YEAR = 64
 #: Most characters of a time: more are none, and a pattern would take long for them.
 _LONGEST_TIME = 64
 
-#: Elements of which a KML has one at its root, others that a placemark has one of, and columns that a value without a
-#: declaration overwrites.
+#: Elements of which a KML has one at its root, others that a placemark has one of, and columns of its own that a value
+#: without a declaration overwrites; what GDAL appends to the name of a declared one.
 _ROOTS = CONTAINERS | {"Placemark", "GroundOverlay", "ScreenOverlay", "PhotoOverlay", "NetworkLink", "Tour"}
 _GEOMETRIES = frozenset(
     {"Point", "LineString", "LinearRing", "Polygon", "MultiGeometry", "Model", "Track", "MultiTrack"}
 )
-_OVERWRITTEN = frozenset({"name", "description"})
+_OVERWRITTEN = frozenset({"name", *map(str.casefold, KML_COLUMNS)})
+_BESIDE = "2"
 
 #: Names of values without a declaration that are kept: columns beyond it would be refused.
 _MOST_NAMES = 2000
@@ -80,25 +85,46 @@ class KmlText:
     fields: list[SimpleField] = field(default_factory=list)  # columns that it declares
     rings: list[int] = field(default_factory=list)  # where tags of rings begin that bound no polygon
     years: list[int] = field(default_factory=list)  # where times end that are a year, of which GDAL makes nothing
+    renamed: list[tuple[int, str]] = field(
+        default_factory=list
+    )  # where values begin that GDAL would take for others, and their names in the copy
     zones: set[bool] = field(default_factory=set)  # whether its other times say their zone
     untyped: dict[str, None] = field(default_factory=dict)  # names of values that no schema declares: these are text
     unread: set[str] = field(default_factory=set)  # which of `UNREAD` it has
     lost: int = 0  # features where GDAL reads none
     several: int = 0  # features with more than one geometry
+    beginnings: int = 0  # times that are a year or a month
+    track_times: int = 0  # of the points of tracks
+    models: int = 0  # geometries of which GDAL makes nothing
     rows: Rows = field(default_factory=Rows)  # of features
 
     @property
-    def changes(self) -> tuple[list[SimpleField], list[int], list[int], set[bool]] | None:
+    def changes(self) -> tuple[list[Any], ...] | None:
         """What a copy for GDAL differs in; None: in nothing, none is wanted."""
         typed = [field for field in self.fields if field.kind]
-        wanted = typed or self.rings or self.years
-        return (typed, self.rings, self.years, self.zones if self.years else set()) if wanted else None
+        found: tuple[list[Any], ...] = (typed, self.rings, self.renamed, self.years)
+        return (*found, sorted(self.zones) if self.years else []) if any(found) else None
+
+    def notes(self, name: str) -> Iterator[str]:
+        """Yield notes about times and geometries that are not as they are written.
+
+        Args:
+            name: of the KML, in messages.
+        """
+        if self.beginnings:
+            are = how_many(self.beginnings, "time of {} is", "times of {} are").format(name)
+            yield f"{are} a year or a month, which became its beginning"
+        if self.track_times:
+            times = how_many(self.track_times, "time is", "times are")
+            yield f"{times} of the points of tracks of {name}, of which only the first and the last of a track are read"
+        if self.models:
+            yield f"{how_many(self.models, 'model')} of {name} became no geometry: a model has a place, but no outline"
 
     def declared_types(self) -> Mapping[str | int, str]:
         """Return the wire type of each column that is not text, by its name in lower case, as GDAL tells names
         apart.
         """
-        wires: dict[str, set[str]] = {name.lower(): {"string"} for name in self.untyped}
+        wires: dict[str, set[str]] = {_declared_as(name.lower()): {"string"} for name in self.untyped}
         for declared in self.fields:
             wire = _WIRES.get(declared.kind.strip().lower(), "string")
             wires.setdefault(declared.name.lower(), set()).add(wire)
@@ -126,6 +152,7 @@ class KmlLook:
         local, parent = path[-1], path[-2] if len(path) > 1 else ""
         if parent == "kml" and local in _ROOTS:  # of several roots GDAL reads the last
             self.seen.lost, self._marks = self.seen.lost + self._marks, 0
+        self.seen.models += local == "Model"
         if parent == "Placemark" and local in _GEOMETRIES:
             self._geometries += 1
             self.seen.several += self._geometries == 2
@@ -155,8 +182,11 @@ class KmlLook:
 
     def _value(self, name: str) -> None:
         """One without a declaration; GDAL tells names apart without regard to case, and the last overwrites others."""
+        if name.casefold() in _OVERWRITTEN:
+            name += _BESIDE
+            self.seen.renamed.append((self._parser.CurrentByteIndex, name))
         folded = name.casefold()
-        if folded in self._data or folded in _OVERWRITTEN:
+        if folded in self._data:
             self.seen.unread.add(name)
         self._data.add(folded)
         if len(self.seen.untyped) < _MOST_NAMES:
@@ -176,10 +206,25 @@ class KmlLook:
             self.seen.rows.interrupt()
         elif local == "Placemark":
             self.seen.rows.end(self._parser.CurrentByteIndex)
-        elif text is not None and len(text.strip()) == len("2024") and text.strip().isdigit():
+        elif text is not None:
+            self._time(text.strip(), parent)
+
+    def _time(self, text: str, parent: str) -> None:
+        self.seen.track_times += parent == "Track"
+        if len(text) > _LONGEST_TIME:
+            return
+        is_beginning = _YEAR_OR_MONTH.fullmatch(text) is not None
+        self.seen.beginnings += is_beginning
+        if is_beginning and len(text) == len("2024"):
             self.seen.years.append(self._parser.CurrentByteIndex)
-        elif text is not None and len(text.strip()) <= _LONGEST_TIME:
-            self.seen.zones.add(_ZONE.search(text.strip()) is not None)
+        else:
+            self.seen.zones.add(_ZONE.search(text) is not None)
+
+
+def _declared_as(column: str) -> str:
+    """Return how a column is declared: `name` of `name2`, which is beside a placemark's own."""
+    own = column.removesuffix(_BESIDE)
+    return own if own in _OVERWRITTEN else column
 
 
 def _is_line(local: str, parent: str) -> bool:
@@ -210,8 +255,8 @@ def first_declared(path: Path) -> KmlText:
 
 
 def copy_for_gdal(path: Path, to: Path, text: KmlText) -> None:
-    """Copy a KML with nothing in the place of the types of its columns, `LineString` in that of `LinearRing`, and with
-    the beginnings of its years.
+    """Copy a KML with nothing in the place of the types of its columns, `LineString` in that of `LinearRing`, with the
+    beginnings of its years, and with names that are not those of a placemark's own values.
 
     Args:
         path: the KML.
@@ -231,6 +276,9 @@ def _edits(source: BinaryIO, text: KmlText) -> Iterator[tuple[int, int, bytes]]:
         source.seek(offset)
         if match := _RING.match(source.read(LONGEST_TAG)):
             yield offset + match.start(1), offset + match.end(1), b"LineString"
+    for offset, name in text.renamed:
+        if place := attribute_at(source, offset, b"name"):
+            yield *place, b' name="%s"' % name.encode()
     beginning = b"-01-01T00:00:00Z" if text.zones == {True} else b"-01-01"  # as the others are, of which it is one
     for offset in text.years:
         begin = max(0, offset - _LONGEST_YEAR)

@@ -201,7 +201,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
     declared = header.declared() if header else seen.kml.declared_types()
-    notes += _several(seen, name)
+    notes += (*_several(seen, name), *seen.kml.notes(name))
     return Dataset(
         own,
         kind,
