@@ -15,7 +15,9 @@ from pathlib import Path
 from geo_assets.errors import GeoAssetsError
 
 #: What a job calls its parameters, and these commands their options.
-_PARAMETER = re.compile(r"(?:--param )?\b((?:source|target|override)_crs|resolution(?==)|web_tiles)\b(?:=(\S+))?")
+_PARAMETER = re.compile(
+    r"(?:--param )?\b((?:source|target|override)_crs|(?:resolution|columns)(?==)|web_tiles)\b(?:=(\S+))?"
+)
 
 #: Words of jobs -> those of a command, in this order.
 _WORDS = tuple(

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 GEOMETRY_COLUMN = "geom"
 
+#: Attributes that a table may have: PostgreSQL's 1,600 columns without `gid` and `geom`.
+MOST_COLUMNS = 1598
+
+#: What to do where a table cannot have all columns of a layer.
+FEWER_COLUMNS = "load some of its columns: --param columns=A,B"
+
 _SQL_TYPES = {
     "bool": "boolean",
     "int16": "smallint",

@@ -22,6 +22,7 @@ def files(tmp_path_factory):
     (folder / "broken.tif").write_bytes(b"II*\x00\x08\x00\x00\x00" + bytes(2000))
     (folder / "places.csv").write_text("name,x,y\na,500000,5800000\nb,500010,5800010\n")
     (folder / "places.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+    (folder / "wide.csv").write_text(f"x,y,{','.join(f'c{i}' for i in range(1600))}\n")
     vectors(frame("POINT (1 2)"), folder / "survey.gpkg")
     vectors(frame("POINT (500000 5800000)", crs=None), folder / "roads.shp")
     raster(folder / "photo.jpg", np.zeros((3, 40, 40), "uint8"), driver="JPEG", crs=None, transform=None)
@@ -38,6 +39,7 @@ def files(tmp_path_factory):
         ("cog photo.jpg x.tif --target-crs EPSG:1", "look for its code, for example at https://epsg.org"),
         ("cog photo.jpg x.tif --target-crs EPSG:999999", "look for its code, for example at https://epsg.org"),
         ("vector inspect readme.txt", "convert it to GeoPackage"),
+        ("vector inspect wide.csv", "load some of its columns: --columns A,B"),
         ("vector inspect photo.jpg", "if it is a raster: geo-assets cog 'FOLDER/photo.jpg' OTHER.tif"),
         ("vector inspect places.csv --x x --y y", "name the CRS that it has: --source-crs EPSG:25832"),
         (

@@ -71,6 +71,27 @@ def stage(dsn, plan, file, rows, table="a", suffix="s1", **options):
     )
 
 
+def test_a_row_of_more_numbers_than_postgresql_holds_is_refused_in_words(dsn, db):
+    count = 1590
+    plan = plan_of(1, **{f"c{i}": "int64" for i in range(count)})
+    batch = pa.record_batch(
+        [*([pa.array([2**40])] * count), pa.array([POINT], pa.binary())], schema=wire_schema(plan.columns)
+    )
+    with pytest.raises(GeoAssetsError, match=r"^a.gpkg: a row takes 1\d,\d{3} bytes, .* at most 8,160 for") as caught:
+        stage(dsn, plan, ipc(batch.schema, batch), 1)
+    assert caught.value.code == "VECTOR_UNSUPPORTED_TYPE"
+    assert caught.value.remedy == "load some of its columns: --param columns=A,B"
+    assert db.staged() == []
+
+
+def test_what_postgresql_says_of_a_refused_value_names_no_staged_table(dsn):
+    plan, batch = simple(wkb=shapely.to_wkb(shapely.Point(1, 2))[:-1])
+    with pytest.raises(GeoAssetsError, match="refused a value") as caught:
+        stage(dsn, plan, ipc(batch.schema, batch), 2)
+    assert "s1" not in str(caught.value), str(caught.value)
+    assert "WKB structure does not match expected size! (line 1, column geom)" in str(caught.value)
+
+
 def test_a_table_is_typed_keyed_indexed_and_commented(tmp_path, load, db):
     loaded = load(write(frame(SQUARE, Ünï=["x"]), tmp_path / "lots of land.gpkg", layer="Lots"), "typed")
     assert db.rows("select type, srid, coord_dimension from geometry_columns where f_table_name = 'typed'") == [

@@ -85,6 +85,14 @@ def test_an_unknown_column_is_an_error_for_every_format(tmp_path, look, ending):
     assert "'nope'" in refusal(look, path, "UNKNOWN_COLUMN", where="nope = 1")
 
 
+def test_more_columns_than_a_table_may_have_are_refused_unless_some_are_chosen(tmp_path, look):
+    path, names = tmp_path / "a.csv", [f"c{i}" for i in range(1597)]
+    path.write_text(f"lon,lat,{','.join(names)}\n" + ",".join(["1"] * 1599) + "\n")
+    said = refusal(look, path, "VECTOR_UNSUPPORTED_TYPE")
+    assert said == "a.csv has 1,599 columns, and a table of PostgreSQL at most 1,598 beside gid and geom"
+    assert len(look(path, columns=("lon", *names)).layers[0].columns) == 1598
+
+
 def test_columns_come_in_the_order_in_which_they_are_named(tmp_path, private, look):
     path = write(points(2, a=[1, 2], b=[3, 4], c=[5, 6]), tmp_path / "a.gpkg")
     plan = look(path, columns=("C", "a"), where="b = 4").layers[0]

@@ -29,6 +29,7 @@ from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.reader.layers import open_layer
 from geo_assets.vector.reader.simple import Sound, Worth, inside, sound
 from geo_assets.vector.reader.wkb import COLLECTION, Headers
+from geo_assets.vector.types import FEWER_COLUMNS, MOST_COLUMNS
 from geo_assets.vector.where import columns_of, find_column, parse
 
 if TYPE_CHECKING:
@@ -164,11 +165,21 @@ def chosen_columns(options: LayerOptions, names: list[str], unused: set[int], ti
     """Return positions of the wanted columns, in the order in which they are named.
 
     Raises:
-        GeoAssetsError: UNKNOWN_COLUMN.
+        GeoAssetsError: UNKNOWN_COLUMN; VECTOR_UNSUPPORTED_TYPE, more than a table may have.
     """
     if options.columns is None:
-        return [i for i in range(len(names)) if i not in unused]
-    return list(dict.fromkeys(find_column(name, names, "the list of columns", title) for name in options.columns))
+        chosen = [i for i in range(len(names)) if i not in unused]
+    else:
+        wanted = (find_column(name, names, "the list of columns", title) for name in options.columns)
+        chosen = list(dict.fromkeys(wanted))
+    if len(chosen) > MOST_COLUMNS:
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED_TYPE",
+            f"{title} has {len(chosen):,} columns, and a table of PostgreSQL at most {MOST_COLUMNS:,} beside gid and"
+            " geom",
+            remedy=FEWER_COLUMNS,
+        )
+    return chosen
 
 
 def filter_of(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> LayerFilter:

@@ -32,7 +32,7 @@ from geo_assets.vector.tables.staging import (
     staging_lock,
     text_literal,
 )
-from geo_assets.vector.types import GEOMETRY_COLUMN
+from geo_assets.vector.types import FEWER_COLUMNS, GEOMETRY_COLUMN
 
 #: `<table>__<suffix>` and `<table>__<suffix>r`, its rejects, stay within 63 bytes.
 _SUFFIX = re.compile(r"[a-z0-9]{1,10}")
@@ -46,6 +46,7 @@ _LOCK_TIMEOUT_MS = 2000
 
 #: SQLSTATE classes of a refused value; PostGIS raises XX000 for a geometry that it cannot accept.
 _REFUSED_VALUE = ("22", "23", "XX000", "54")
+_WIDE_ROW = re.compile(r"row is too big: size (\d+), maximum size (\d+)")
 _UNAVAILABLE = ("08", "57P", "53300")
 _DISK_FULL = "53100"
 
@@ -313,6 +314,13 @@ def _database_error(error: Any, source: str, run: Session) -> GeoAssetsError:
         return GeoAssetsError("DATABASE_UNAVAILABLE", f"{source}: the database was lost while it was loaded: {said}")
     if state == _DISK_FULL:
         return GeoAssetsError("DISK_FULL", f"{source}: the database has no room left: {said}")
+    if found := _WIDE_ROW.search(said):
+        return GeoAssetsError(
+            "VECTOR_UNSUPPORTED_TYPE",
+            f"{source}: a row takes {int(found[1]):,} bytes, and PostgreSQL has at most {int(found[2]):,} for the"
+            " values of a row that it cannot store apart: numbers, dates and times",
+            remedy=FEWER_COLUMNS,
+        )
     if state.startswith(_REFUSED_VALUE):
         return GeoAssetsError(
             "VECTOR_UNSUPPORTED_TYPE",

@@ -38,8 +38,12 @@ if TYPE_CHECKING:
     from geo_assets.settings import Settings
 
 
-#: How the driver begins.
+#: How the driver begins, and how PostgreSQL ends: with the place in a COPY, and with the statement, which both name a
+#: table that nobody knows.
 _STATEMENT = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
+_COPY = re.compile(r"\w+: \[libpq\] Failed to execute COPY statement: \w+ ERROR: ")
+_PLACE = re.compile(r" CONTEXT: COPY \w+, (line \d+(?:, column \w+)?)")
+_CONTEXT = re.compile(r" CONTEXT: .*?(?= SQLSTATE: |$)")
 
 
 class Session:
@@ -169,4 +173,5 @@ def open_session(dsn: str) -> Iterator[Session]:
 
 def message_of(error: Exception) -> str:
     """Return an error's text on one line, truncated, without the statement, which comes before the reason."""
-    return " ".join(_STATEMENT.sub("the statement failed: ", str(error)).split())[:300]
+    said = " ".join(_STATEMENT.sub("the statement failed: ", str(error)).split())
+    return _CONTEXT.sub("", _PLACE.sub(r" (\1)", _COPY.sub("", said)))[:300]
