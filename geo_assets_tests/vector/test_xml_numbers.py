@@ -396,3 +396,37 @@ def test_no_text_of_a_kml_takes_long(tmp_path, look, text):
     with suppress(GeoAssetsError):
         look(path)
     assert time.process_time() - began < 2
+
+
+def in_crs(*names):
+    """A GML of points at 7 degrees east, 50 degrees north, each of which names its CRS."""
+    point = '<ex:geom><gml:Point srsName="%s"><gml:pos>%s</gml:pos></gml:Point></ex:geom>'
+    places = ["50 7" if name.startswith(("urn", "http")) and "CRS84" not in name else "7 50" for name in names]
+    return WFS % "".join(ROAD % (i, point % each) for i, each in enumerate(zip(names, places, strict=True)))
+
+
+URN, URL = "urn:ogc:def:crs:EPSG::%d", "http://www.opengis.net/def/crs/EPSG/0/%d"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [URL % 4326, "EPSG:4326", "http://www.opengis.net/gml/srs/epsg.xml#4326", "urn:ogc:def:crs:OGC:1.3:CRS84"],
+)
+def test_a_gml_whose_geometries_name_one_crs_in_several_ways_is_in_it(tmp_path, load, db, other):
+    path = tmp_path / "a.gml"
+    in_order = in_crs(URN % 4326, other)
+    if "epsg.xml" in other:  # longitude first, as GDAL and all others have it
+        in_order = in_order.replace(f'{other}"><gml:pos>50 7', f'{other}"><gml:pos>7 50')
+    path.write_text(in_order)
+    loaded = load(path, "gml_one_crs")
+    assert loaded.report.layers[0].srid == 4326
+    assert db.rows("select st_x(geom), st_y(geom) from {t}", t=loaded.table) == [(7, 50), (7, 50)]
+
+
+def test_a_gml_whose_geometries_name_several_crss_is_refused_with_both(tmp_path, look):
+    path = tmp_path / "a.gml"
+    path.write_text(in_crs(URN % 25832, URN % 25833))
+    with pytest.raises(GeoAssetsError, match=f"more than one CRS: {URN % 25832} and {URN % 25833}") as caught:
+        look(path, source_crs="EPSG:25832")
+    assert "override_crs" in caught.value.remedy
+    assert look(path, source_crs="EPSG:25832", override_crs=True).layers[0].srid == 25832

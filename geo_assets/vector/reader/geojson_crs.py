@@ -66,13 +66,8 @@ class DeclaredCrs:
             GeoAssetsError: VECTOR_UNSUPPORTED, it names several.
         """
         if not self._agree and not overridden:
-            first, other = self._first, self._other
-            raise GeoAssetsError(
-                "VECTOR_UNSUPPORTED",
-                f"{name} has coordinates in more than one CRS: {first[:80]} and {other[:80]}, by the crs of its"
-                " collection, its features and its geometries",
-                remedy="write one file for each CRS, or name the one that all are in, with override_crs",
-            )
+            by = "the crs of its collection, its features and its geometries"
+            raise several_crs(name, self._first, self._other, by)
         if self._names:
             return self._first
         return _DEFAULT_CRS if self._is_known else None
@@ -98,6 +93,15 @@ class DeclaredCrs:
             self._agree, self._other = False, name
         if len(self._names) < _REMEMBERED:
             self._names.add(name)
+
+
+def several_crs(name: str, first: str, other: str, by: str) -> GeoAssetsError:
+    """The refusal of a file, or layer, whose geometries are in two CRSs."""
+    return GeoAssetsError(
+        "VECTOR_UNSUPPORTED",
+        f"{name} has coordinates in more than one CRS: {first[:80]} and {other[:80]}, by {by}",
+        remedy="write one file for each CRS, or name the one that all are in, with override_crs",
+    )
 
 
 def name_of(crs: Any) -> str | None:

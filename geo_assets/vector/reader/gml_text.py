@@ -20,7 +20,10 @@ _MEMBERS = frozenset({"featureMember", "featureMembers", "member"})
 _COLLECTION = "FeatureCollection"
 
 _POSITIONS = frozenset({"pos", "posList"})
-_DIMENSION = "srsDimension"
+_DIMENSION, _REFERENCE = "srsDimension", "srsName"
+
+#: Different names of CRSs of a layer that are kept: more cannot be of one.
+_MOST_REFERENCES = 32
 
 _NOTED = GEOMETRIES | SUSPECTS | _POSITIONS
 
@@ -33,6 +36,7 @@ class GmlText:
     unread: dict[str, dict[int, str]] = field(default_factory=dict)  # by element name, then position: what is wrong
     several: Counter[str] = field(default_factory=Counter)  # features with more than one geometry, by element name
     envelopes: list[int] = field(default_factory=list)  # where extents of collections begin that state a dimension
+    references: dict[str, dict[str, None]] = field(default_factory=dict)  # srsName of geometries, by element name
     has_dimension: bool = False  # of a geometry, in a feature
     lacks_dimension: bool = False
 
@@ -87,6 +91,9 @@ class GmlLook:
         elif self._geometry is None and local in GEOMETRIES and tags[-1].startswith(NAMESPACE):
             self._geometry = depth
             self._geometries += 1
+            references = self.seen.references.setdefault(layer, {})
+            if len(references) < _MOST_REFERENCES:
+                references[attributes.get(_REFERENCE, "")] = None
             self.seen.several[layer] += self._geometries == 2
 
     def end(self, depth: int) -> None:

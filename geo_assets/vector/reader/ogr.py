@@ -25,6 +25,7 @@ from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.flatgeobuf import unsigned_columns
 from geo_assets.vector.reader.formats import Format
+from geo_assets.vector.reader.gml_crs import crs_of_names
 from geo_assets.vector.reader.gml_geometries import IN_PART
 from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure
 from geo_assets.vector.reader.read_once import FID, arguments_of, last_of, opened
@@ -138,7 +139,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             yield OpenLayer(
                 fields.names,
                 fields.types,
-                crs,
+                crs or _named_crs(ref),
                 read,
                 declared=stated.declared,
                 types=made.types if fields.guesses else None,
@@ -305,6 +306,12 @@ def _info_of(ref: LayerRef) -> dict[str, Any]:
     info: dict[str, Any] = pyogrio.read_info(ref.dataset.path, layer=ref.index)
     check_driver(ref.dataset, info["driver"])
     return info
+
+
+def _named_crs(ref: LayerRef) -> str | None:
+    """Return the CRS that the geometries of a GML name in several ways."""
+    names = ref.dataset.references.get(ref.layer or "", ())
+    return crs_of_names(names, ref.title, overridden=ref.dataset.options.override_crs)
 
 
 def _check_of(ref: LayerRef, fields: _Fields) -> Any:

@@ -7,7 +7,7 @@ features (`layers.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,6 +76,9 @@ class Dataset:
         default_factory=dict
     )  # geometries of a GML that GDAL does not read, or in part: what is wrong, by layer and position
     named: Mapping[str, str] = field(default_factory=dict)  # values that may become no column: which would have them
+    references: Mapping[str, Collection[str]] = field(
+        default_factory=dict
+    )  # what names the CRS of geometries of a GML, by layer
     listing: Listing | None = None  # its layers, where they are known
 
 
@@ -216,6 +219,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         declared,
         seen.gml.unread,
         seen.named,
+        seen.gml.references,
         listing,
     )
 
