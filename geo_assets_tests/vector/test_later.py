@@ -626,3 +626,58 @@ def test_a_table_whose_ids_are_no_numbers_is_looked_at_first(tmp_path, columns):
     )
     plan, rows, _ = as_the_stages_load(path)
     assert (plan.feature_count, len(rows)) == (2, 2)
+
+
+def shapefile_zm(path, *places):
+    """A shapefile of points of x, y, height and M, which no library writes where one is no number."""
+    write(gpd.GeoDataFrame({"n": range(len(places))}, geometry=[Point(1, 2)] * len(places), crs=4326), path)
+    records = [struct.pack(">2i", i, 18) + struct.pack("<i4d", 11, *each) for i, each in enumerate(places, 1)]
+    extent = struct.pack("<2i8d", 1000, 11, 1, 2, 1, 2, 3, 3, 0, 5)
+    for ending, size, body in (
+        (".shp", 44, records),
+        (".shx", 8, [struct.pack(">2i", 50 + 22 * i, 18) for i in range(len(places))]),
+    ):
+        head = struct.pack(">7i", 9994, 0, 0, 0, 0, 0, 50 + size // 2 * len(places))
+        path.with_suffix(ending).write_bytes(head + extent + b"".join(body))
+    return path
+
+
+NAN_Z = [shapely.Point(1, 2, 3), shapely.Point(1, 2, np.nan)]
+
+
+@pytest.mark.parametrize("later", [True, False])
+@pytest.mark.parametrize("ending", ["gpkg", "shp", "fgb", "parquet"])
+def test_a_height_that_is_no_number_is_none_in_every_format(tmp_path, ending, later):
+    given = gpd.GeoDataFrame({"n": [1, 2]}, geometry=NAN_Z, crs=4326)
+    path = tmp_path / f"a.{ending}"
+    if ending == "parquet":
+        given.to_parquet(path)
+    elif ending == "shp":
+        shapefile_zm(path, (1, 2, 3, -1e39), (1, 2, np.nan, -1e39))
+    else:
+        write(given, path)
+    plan, report, rows, _ = loaded(path, later=later)
+    assert (plan.has_z, dict(report.repaired)) == (True, {geometry.NO_HEIGHT: 1})
+    assert shapely.to_wkt(shapely.from_wkb(rows["geom"].to_pylist())).tolist() == ["POINT Z (1 2 3)", "POINT Z (1 2 0)"]
+
+
+@pytest.mark.parametrize("target", [None, "EPSG:3857"])
+def test_a_layer_without_any_height_that_is_a_number_is_flat(tmp_path, target):
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=NAN_Z[1:] * 2, crs=4326), tmp_path / "a.gpkg")
+    plan, rows, _ = as_the_stages_load(path, target_crs=target)
+    assert not plan.has_z
+    assert not shapely.has_z(shapely.from_wkb(rows["geom"].to_pylist())).any()
+
+
+def test_a_height_that_is_no_number_is_none_where_the_layer_is_moved_too(tmp_path):
+    lines = [shapely.LineString([(0, 0, 1), (1, 1, np.inf)]), shapely.LineString([(0, 0, 1), (1, 1, 2)])]
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=lines, crs=4326), tmp_path / "a.gpkg")
+    _, report, rows, _ = loaded(path, later=False, target_crs="EPSG:3857")
+    made = shapely.get_coordinates(shapely.from_wkb(rows["geom"].to_pylist()), include_z=True)
+    assert (made[:, 2].tolist(), dict(report.repaired)) == ([1, 0, 1, 2], {geometry.NO_HEIGHT: 1})
+
+
+def test_m_of_a_shapefile_whose_first_shape_has_none_is_told(tmp_path):
+    path = shapefile_zm(tmp_path / "a.shp", (1, 2, 3, -1e39), (1, 2, 3, 5))
+    (plan,) = inspect(InspectRequest(source=str(path))).layers
+    assert any("M values, which were dropped" in warning for warning in plan.warnings)

@@ -37,7 +37,7 @@ SOUND = {
     "square far away": box(6e5, 5e6, 6e5 + 1e-3, 5e6 + 1e-3),
     "clockwise": box(0, 0, 1, 1, ccw=False),
     "triangle": Polygon([(0, 0), (1, 0), (0.5, 1)]),
-    "with heights": Polygon([(0, 0, 5), (1, 0, 6), (1, 1, 7), (0, 1, float("nan"))]),
+    "with heights": Polygon([(0, 0, 5), (1, 0, 6), (1, 1, 7), (0, 1, 8)]),
     "multi of one": MultiPolygon([box(0, 0, 1, 1)]),
     "multi point of one": MultiPoint([(1, 2)]),
 }
@@ -52,6 +52,7 @@ NOT_SOUND = {
     "a line of one place": LineString([(1, 1), (1, 1)]),
     "not finite": Point(1, float("inf")),
     "no place": LineString([(0, 0), (float("nan"), 1), (2, 2)]),
+    "no height": Polygon([(0, 0, 5), (1, 0, 6), (1, 1, 7), (0, 1, float("nan"))]),
     "infinite": Polygon([(0, 0), (float("inf"), 0), (1, 1), (0, 1)]),
     "several": MultiPolygon([box(0, 0, 1, 1), box(0, 0, 2, 2)]),
     "hole": box(0, 0, 4, 4) - box(1, 1, 2, 2),

@@ -66,6 +66,7 @@ EMPTY = "empty geometry"
 NULL = "no geometry"
 COLLECTION_OF_ONE_KIND = "geometry collection of one kind"
 WITHOUT_HEIGHT = "Members without height, which got 0"
+NO_HEIGHT = "Height that is no number"
 CURVED_COLLECTION = "geometry collection with curves is not supported"
 COLLECTION_OF_SEVERAL_KINDS = "geometry collection of several kinds"
 
@@ -177,6 +178,7 @@ def clean(
     _drop_m(result)
     result.reject(np.flatnonzero(shapely.is_empty(result.geometries)), EMPTY)
     _unwrap_collections(result)
+    _drop_no_heights(result)
     _reject_absurd(result, NOT_FINITE)
     if domain is not None:
         result.strays = _reject_outside(result, domain, OFF_THE_GLOBE)
@@ -256,6 +258,27 @@ def _drop_m(result: Cleaned) -> None:
         geometries[only_m] = shapely.force_2d(geometries[only_m])
     if both.any():
         geometries[both] = shapely.from_wkb(shapely.to_wkb(geometries[both], output_dimension=3))
+
+
+def _drop_no_heights(result: Cleaned) -> None:
+    """Take a height that is no number for none: a geometry without another is flat, one with others has 0 there."""
+    import shapely
+
+    high = np.flatnonzero(shapely.has_z(result.geometries))
+    heights, owners = shapely.get_coordinates(result.geometries[high], include_z=True, return_index=True)
+    known = np.isfinite(heights[:, 2])
+    if known.all():
+        return
+
+    def zero(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(np.isfinite(coordinates) | (np.arange(3) < 2), coordinates, 0.0)
+
+    rows, some = high[np.unique(owners[~known])], high[np.unique(owners[known])]
+    flat, mended = np.setdiff1d(rows, some), np.intersect1d(rows, some)
+    result.geometries[flat] = shapely.force_2d(result.geometries[flat])
+    result.geometries[mended] = shapely.transform(result.geometries[mended], zero, include_z=True)
+    for row in rows.tolist():
+        result.repairs.setdefault(row, NO_HEIGHT)
 
 
 def _unwrap_collections(result: Cleaned) -> None:

@@ -26,6 +26,7 @@ KNOW_THEMSELVES = frozenset({Format.GPKG, Format.SHAPEFILE, Format.FLATGEOBUF, F
 #: Open options by format. The schema of a GML, which GDAL finds by reading it whole, is kept beside our link to it.
 OPEN_OPTIONS: dict[Format, dict[str, str]] = {
     Format.GML: {"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "YES", "EXPOSE_FID": "YES"},
+    Format.SHAPEFILE: {"ADJUST_GEOM_TYPE": "ALL_SHAPES"},  # where the first has no M it would drop that of all
 }
 
 #: How pyogrio begins to warn that it takes the first of them.

@@ -3,7 +3,7 @@
 Here: sufficient conditions and why they suffice, whether it is worth while to look, and other coordinates for the same
 bytes. What does not meet them is not invalid: `geometry.py` asks GEOS.
 
-* A point is valid if its coordinates are finite.
+* A point is valid if its coordinates are finite. So must heights be, of all.
 * A line is valid if they are, and two of its vertices differ.
 * A polygon of one ring is valid if the ring is closed, has four vertices or more, and turns about some centre c always
   in one direction and once. Then the directions from c to its vertices increase strictly and each once, so two edges
@@ -124,7 +124,7 @@ def sound(wkb: pa.Array, headers: Headers) -> Sound:
     with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite nothing is proven
         for group in _groups(wkb, headers):
             boxes = group.boxes(group.x, group.y)
-            good = group.valid(group.x, group.y, boxes)
+            good = group.valid(group.x, group.y, boxes) & group.high()
             found.rows[group.rows[good]] = True
             found.boxes[group.rows[good]] = boxes[good]
     return found
@@ -174,6 +174,7 @@ def moved(
             before = group.boxes(group.x, group.y)
             there = inside(before, domain) & inside(before, plausible) & inside(boxes, plausible) & group.closed()
             there &= way.surely_whole(before, boxes)
+            there &= True if trust else group.high()
             good = there & (group.whole(boxes) if trust else group.valid(x, y, boxes))
             written = group.written(x, y)
             proven.add(group.rows, written, good)
@@ -265,6 +266,12 @@ class _Group:
         elif single == POLYGON:
             good &= (self.counts >= _SMALLEST_RING) & self.closed()
         return np.asarray(good)
+
+    def high(self) -> NDArray[np.bool_]:
+        """Which have no height that is no number."""
+        if self.dimension == 2:
+            return np.ones(len(self.rows), dtype=np.bool_)
+        return np.asarray(np.isfinite(np.add.reduceat(self.coordinates[:, 2], self.starts)))
 
     def closed(self) -> NDArray[np.bool_]:
         """Which end where they begin, as they are written; all that are no polygons."""
