@@ -24,7 +24,7 @@ from geo_assets.commands.shared import (
 )
 from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
-from geo_assets.hints import runnable
+from geo_assets.hints import program, runnable
 from geo_assets.task_status import BAD_INPUT, RETRY_OPTIONS, TaskStatus
 from geo_assets.text import one_line
 
@@ -183,10 +183,14 @@ def _what_became(settings: Settings, task: TaskRecord) -> list[str]:
 
     if task.error_message:
         return [f"{task.error_code}: {one_line(task.error_message)}", f"→ {runnable(one_line(task.remedy or ''))}"]
-    made = [
-        f"{what}: {place(settings, where) if what == 'COG' else one_line(where)}"
-        for what, where in results(task.outputs)
-    ]
+    if task.superseded_by:
+        by = task.superseded_by[:12]
+        made = [f"superseded: its item is job {by}'s now: {program()} tasks {by}"]
+    else:
+        made = [
+            f"{what}: {place(settings, where) if what == 'COG' else one_line(where)}"
+            for what, where in results(task.outputs)
+        ]
     return made + [f"warning: {one_line(warning)}" for warning in warnings(task.outputs)]
 
 

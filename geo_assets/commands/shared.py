@@ -15,7 +15,7 @@ from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
 from geo_assets.task_status import ENDED, LIST_BAD, TaskStatus
-from geo_assets.text import one_line
+from geo_assets.text import how_many, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,6 +101,9 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     if told := delivery(record):
         out.print(f"delivery   {told}", markup=False, soft_wrap=True)
         out.print(f"           each file: {program()} delta {record.job_id[:12]}", markup=False, soft_wrap=True)
+    for by, items in (record.superseded_by or {}).items():
+        said = f"superseded {how_many(items, 'item is', 'items are')} job {by[:12]}'s now: {program()} tasks {by[:12]}"
+        out.print(said, markup=False, soft_wrap=True)
     if record.warnings:
         print_table(("warning", "files"), [(kind, f"{count:,}") for kind, count in record.warnings.items()])
         out.print(

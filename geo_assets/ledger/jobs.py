@@ -16,6 +16,7 @@ from geo_assets.ledger.claims import Claims
 from geo_assets.ledger.deltas import counts as delta_counts
 from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts, StageWork
 from geo_assets.ledger.progress import progress_of
+from geo_assets.ledger.published import superseding
 from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.ledger.work import efficiency, stage_work
 from geo_assets.parameters import JOB_TYPES, Parameters, PublishContainer, stored_parameters
@@ -55,6 +56,7 @@ class Jobs(Attempts, Claims):
                 more["delta"] = delta_counts(conn, record.job_id)
             if record.status.is_final:  # a caller that waits for the end asks every second
                 more["warnings"] = counted(said for _, said in of_tasks(conn, record.job_id))
+                more["superseded_by"] = superseding(conn, record.job_id)
         return record.model_copy(update=more)
 
     @retrying

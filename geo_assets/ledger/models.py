@@ -221,6 +221,9 @@ class JobRecord(BaseModel):
     efficiency: float | None = None
     #: What its newest delivery changed so far; None in lists of jobs, and of jobs that publish no files.
     delta: DeltaCounts | None = None
+    #: Job -> how many of its files' items that has published since, in their place; None before it has ended, and in
+    #: lists of jobs.
+    superseded_by: dict[str, int] | None = None
     #: How far it is, how fast, and when it will have ended; None of one without a task, and in lists of jobs.
     progress: Progress | None = None
 
@@ -251,6 +254,7 @@ class TaskRecord(_OfStage):
     outputs: AnyOutputs = Outputs()
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    superseded_by: str | None = Field(None, description="the job that has published its item since, in its place")
 
 
 class WarnedTask(BaseModel):

@@ -339,3 +339,14 @@ class Published:
                insert into geo.receipt_changes (job_id) select distinct job_id from unlisted""",
             (list(others), entry.stage, entry.task_key, entry.stac_item),
         )
+
+
+def superseding(conn: DictConnection, job_id: str) -> dict[str, int]:
+    """Job -> how many items of listed tasks of this one it has published since, in their place."""
+    rows = conn.execute(
+        """select p.job_id, count(*) as items
+             from geo.tasks t join geo.published p on p.stac_item = t.outputs->>'stac_item'
+            where t.job_id = %s and t.listed and p.job_id <> t.job_id group by 1 order by max(p.at) desc""",
+        (job_id,),
+    ).fetchall()
+    return {str(row["job_id"]): int(str(row["items"])) for row in rows}

@@ -423,7 +423,9 @@ class Tasks(PendingTasks):
             job = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
             rows = conn.execute(
                 """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs,
-                  started_at, finished_at
+                  started_at, finished_at, (select p.job_id from geo.published p
+                                             where p.stac_item = tasks.outputs->>'stac_item'
+                                               and p.job_id <> tasks.job_id) as superseded_by
                      from geo.tasks
                     where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s)
                       and (%(statuses)s::text[] = '{}' or status::text = any(%(statuses)s))

@@ -1,8 +1,10 @@
 """What is published, replaced and taken back, as seen by independent readers."""
 
 import zipfile
+from pathlib import Path
 
 import geopandas as gpd
+import httpx
 import numpy as np
 import pytest
 import rasterio
@@ -44,6 +46,29 @@ def test_a_replaced_file_replaces_its_cog_and_nothing_of_the_old_one_is_left(cli
     with rasterio.open(cog) as dataset:
         assert dataset.read(1).max() == 2
     assert list(items(cli, "replaced").values()) == [cog.as_uri()]
+
+
+def test_an_earlier_job_says_which_one_has_taken_the_place_of_its_files(cli, tmp_path):
+    for name in ("a.tif", "b.tif"):
+        write(tmp_path / name, np.ones((1, 30, 30), "uint8"))
+    upload(cli, tmp_path, "taken-over")
+    first, _ = ingest(cli, "taken-over")
+    (cli.home / "containers" / "taken-over" / "b.tif").unlink()
+    second, tasks = ingest(cli, "taken-over", "target_crs=EPSG:3857")
+    assert (first["superseded_by"], second["superseded_by"]) == ({}, {})
+    assert tasks["a.tif"]["superseded_by"] is None
+    now = cli.json("job", first["job_id"])
+    assert now["superseded_by"] == {second["job_id"]: 1}
+    told = {task["task_key"]: task["superseded_by"] for task in cli.json("tasks", first["job_id"])}
+    assert told == {"a.tif": second["job_id"], "b.tif": None}
+    by = second["job_id"][:12]
+    assert f"superseded 1 item is job {by}'s now" in cli.run("job", first["job_id"]).stdout
+    said = cli.run("tasks", first["job_id"]).stdout
+    assert f"superseded: its item is job {by}'s now" in said
+    cogs = [line.partition("COG: ")[2] for line in said.splitlines() if "COG: " in line]
+    assert [Path(cog).exists() for cog in cogs] == [True]
+    answer = httpx.get(f"{cli.exports['GEO_ASSETS_API_URL']}/api/db/tasks/{first['job_id']}").json()
+    assert [task["superseded_by"] for task in answer["tasks"]] == [second["job_id"], None]
 
 
 def test_a_nodata_value_beyond_64_bits_is_published(cli, tmp_path):
