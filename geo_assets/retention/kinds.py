@@ -190,8 +190,16 @@ def _sweep_tables(settings: Settings, _: timedelta) -> Extent:
     return Extent(orphans.sweep_tables(settings), None)
 
 
-#: In the order in which they go: the logs and contracts of a run after the run.
+#: In the order in which they go: the logs of a run after the run; its contracts before it, or they would go along with
+#: it, uncounted.
 KINDS = (
+    Kind(
+        "contracts",
+        "what the steps of a run passed to each other",
+        _asked(ledger.count_contracts),
+        _asked(ledger.delete_contracts),
+        _age_of_runs,
+    ),
     Kind(
         "runs",
         "runs that ended, in Dagster, with their events; what these say of assets stays",
@@ -201,13 +209,6 @@ KINDS = (
     ),
     Kind(
         "logs", "what the steps of such runs printed, in files of this machine", _count_logs, _delete_logs, _age_of_runs
-    ),
-    Kind(
-        "contracts",
-        "what the steps of a run passed to each other",
-        _asked(ledger.count_contracts),
-        _asked(ledger.delete_contracts),
-        _age_of_runs,
     ),
     Kind(
         "messages",

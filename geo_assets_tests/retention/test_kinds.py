@@ -97,6 +97,20 @@ def test_an_old_run_goes_with_its_events_and_what_it_told_of_assets_and_the_jobs
     assert counts(settings, "runs", dry_run=False) == {"runs": 0}
 
 
+def test_what_a_runs_steps_passed_to_each_other_is_counted_whether_or_not_the_run_goes_too(
+    settings, dagster, submitter
+):
+    _, run_id = ended(dagster, submitter, message="passed on", days=31)
+    dagster.conn.execute(
+        "insert into geo.contracts (place, run_id, contract, written_at) values (%s, %s, '{}', now() - interval '32 days')",
+        (f"{run_id}/step/result", run_id),
+    )
+    would = purge(settings, ["runs", "contracts"], dry_run=True)
+    gone = purge(settings, ["runs", "contracts"], dry_run=False)
+    assert {each.kind.name: each.extent.count for each in gone} == {"runs": 1, "contracts": 1}
+    assert {each.kind.name: each.extent.count for each in would} == {"runs": 1, "contracts": 1}
+
+
 def test_a_run_that_the_ledger_has_not_written_off_and_one_of_another_code_location_stay(settings, dagster, submitter):
     _, open_run = ended(dagster, submitter, message="not written off", days=400, outcome=None)
     _, strange = ended(dagster, submitter, message="another's", days=400, repository="__repository__@other")
