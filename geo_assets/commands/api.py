@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, print_json
+from geo_assets.commands.console import JsonFlag, log, print_json, print_table
 from geo_assets.commands.shared import open_submitter
+from geo_assets.commands.times import moment
 
 tokens = typer.Typer(no_args_is_help=True, help="Named tokens of the HTTP API; stored hashed, shown once.")
 
@@ -40,8 +41,25 @@ def token_create(
         print(token)
 
 
+@tokens.command("list")
+def token_list(as_json: JsonFlag = False) -> None:
+    """List the tokens: name, scopes, when each was created, and when it was revoked if it was."""
+    with open_submitter() as submitter:
+        known = submitter.tokens.all()
+    if as_json:
+        print_json([token.model_dump(mode="json") for token in known])
+        return
+    rows = [
+        (t.name, " ".join(t.scopes), moment(t.created_at), moment(t.revoked_at) if t.revoked_at else "") for t in known
+    ]
+    if rows:
+        print_table(("token", "scopes", "created", "revoked"), rows)
+    else:
+        log("there is no token")
+
+
 @tokens.command("revoke")
 def token_revoke(name: str) -> None:
-    """Revoke a token: it is refused from now on."""
+    """Revoke a token: it is refused from now on. Its name may be given to a new one."""
     with open_submitter() as submitter:
         submitter.tokens.revoke(name)

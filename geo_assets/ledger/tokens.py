@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shlex
 from collections.abc import Sequence
+from datetime import datetime
 
 from psycopg_pool import ConnectionPool
+from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import Backoff, DictConnection, retrying, retrying_also_on
 from geo_assets.errors import GeoAssetsError
@@ -20,18 +23,28 @@ SCOPES = ("submit", "read", "admin")
 _HASTY = Backoff(attempts=3, total_seconds=6.0, longest_wait_seconds=2.0)
 
 
+class Token(BaseModel):
+    """What is known of a token; the token itself is not."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    revoked_at: datetime | None = Field(None, description="refused from then on")
+
+
 class Tokens:
-    """Making, finding and revoking tokens."""
+    """Making, finding, listing and revoking tokens."""
 
     def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
         self._pool = pool
 
     @retrying
     def create(self, name: str, scopes: Sequence[str]) -> str:
-        """A new token; it is never shown again.
+        """A new token; it is never shown again. It may have the name of one that was revoked, which it replaces.
 
         Raises:
-            GeoAssetsError: INVALID_PARAMETERS, an unknown scope or a name that is taken.
+            GeoAssetsError: INVALID_PARAMETERS, an unknown scope or a name of a valid token.
         """
         unknown = set(scopes) - set(SCOPES)
         if unknown or not scopes:
@@ -43,12 +56,17 @@ class Tokens:
         token = f"ga_{secrets.token_urlsafe(32)}"
         with self._pool.connection() as conn:
             added = conn.execute(
-                "insert into geo.api_tokens (name, sha256, scopes) values (%s, %s, %s) on conflict do nothing",
+                """insert into geo.api_tokens as known (name, sha256, scopes) values (%s, %s, %s)
+                   on conflict (name) do update set sha256 = excluded.sha256, scopes = excluded.scopes,
+                           created_at = now(), revoked_at = null
+                    where known.revoked_at is not null""",
                 (name, _hash(token), list(scopes)),
             ).rowcount
         if not added:
             raise GeoAssetsError(
-                "INVALID_PARAMETERS", f"there is a token {name!r} already", remedy="choose another name"
+                "INVALID_PARAMETERS",
+                f"there is a valid token {name!r}",
+                remedy=f"choose another name, or revoke it first: geo-assets token revoke {shlex.quote(name)}",
             )
         return token
 
@@ -70,17 +88,27 @@ class Tokens:
             return conn.execute("select from geo.api_tokens where revoked_at is null limit 1").fetchone() is not None
 
     @retrying
+    def all(self) -> list[Token]:
+        """All tokens by name, also those that were revoked."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                "select name, scopes, created_at, revoked_at from geo.api_tokens order by name"
+            ).fetchall()
+        return [Token.model_validate(row) for row in rows]
+
+    @retrying
     def revoke(self, name: str) -> None:
         """Refuse a token from now on.
 
         Raises:
-            GeoAssetsError: INVALID_PARAMETERS, there is no such token.
+            GeoAssetsError: INVALID_PARAMETERS, there is no such token, or it was revoked before.
         """
         with self._pool.connection() as conn:
-            if not conn.execute(
-                "update geo.api_tokens set revoked_at = now() where name = %s and revoked_at is null", (name,)
-            ).rowcount:
-                raise GeoAssetsError("INVALID_PARAMETERS", f"there is no valid token {name!r}", remedy="check the name")
+            known = conn.execute("select revoked_at from geo.api_tokens where name = %s for update", (name,)).fetchone()
+            if known is None or known["revoked_at"] is not None:
+                why = f"there is no token {name!r}" if known is None else f"token {name!r} was revoked before"
+                raise GeoAssetsError("INVALID_PARAMETERS", why, remedy="see which there are: geo-assets token list")
+            conn.execute("update geo.api_tokens set revoked_at = now() where name = %s", (name,))
 
 
 def _hash(token: str) -> str:

@@ -208,6 +208,26 @@ def test_a_token_opens_its_scopes_only_and_nothing_once_it_is_revoked(guarded, s
         assert_problem(guarded.get("/api/jobs", headers=header), 401)
 
 
+def test_tokens_are_listed_and_one_that_was_revoked_gives_its_name_to_another(guarded, settings):
+    with Submitter(settings, launches=False) as submitter:
+        old = submitter.tokens.create("turned", ["read"])
+        with pytest.raises(GeoAssetsError) as refused:
+            submitter.tokens.create("turned", ["read"])
+        assert refused.value.remedy.endswith("geo-assets token revoke turned")
+        submitter.tokens.revoke("turned")
+        for name, why in (("turned", "was revoked before"), ("nobody", "there is no token")):
+            with pytest.raises(GeoAssetsError, match=why) as refused:
+                submitter.tokens.revoke(name)
+            assert refused.value.remedy.endswith("geo-assets token list")
+        (revoked,) = (token for token in submitter.tokens.all() if token.name == "turned")
+        assert revoked.revoked_at > revoked.created_at
+        new = submitter.tokens.create("turned", ["read", "submit"])
+        (valid,) = (token for token in submitter.tokens.all() if token.name == "turned")
+    assert (valid.scopes, valid.revoked_at, valid.created_at > revoked.created_at) == (("read", "submit"), None, True)
+    answers = [guarded.get("/api/jobs", headers={"Authorization": f"Bearer {token}"}) for token in (old, new)]
+    assert [answer.status_code for answer in answers] == [401, 200]
+
+
 def test_tokens_are_stored_hashed(settings, dagster):
     with Submitter(settings) as submitter:
         token = submitter.tokens.create("hashed", ["read", "submit"])
