@@ -255,6 +255,9 @@ _OURS: dict[str, ErrorKind] = {
     "RECEIPT_UNREADABLE": ErrorKind(
         _I, "restore it from a backup, or, if the database is there, write another: geo-assets receipt JOB_ID --write"
     ),
+    "RECEIPT_OF_NEWER_RELEASE": ErrorKind(
+        _I, "nothing is wrong with it: use the release of geo_assets that the message names, or a later one"
+    ),
     "NO_RECEIPTS": ErrorKind(_I, "name the container of the COGs as ALIAS/CONTAINER, for example default/cogs"),
     "REBUILD_CONFLICT": ErrorKind(
         _I, "rebuild into an empty database, for example that of a stack with another GEO_ASSETS_HOME"

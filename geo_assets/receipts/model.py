@@ -17,11 +17,18 @@ import re
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import one_line
+
+#: Of the form: a release reads no other.
+VERSION: Final = 1
+
+#: Codes of what is there and cannot be read.
+UNREADABLE = frozenset({"RECEIPT_UNREADABLE", "RECEIPT_OF_NEWER_RELEASE"})
 
 #: The folder of receipts in the container of COGs. No collection is called so (`parameter_types.CollectionId`).
 FOLDER = "_receipts"
@@ -52,7 +59,7 @@ class Head(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    version: Literal[1] = 1
+    version: Literal[1] = VERSION
     number: int = Field(0, description="of the receipts of this job; the highest one holds. 0: not of a store")
     written_at: str
     software: dict[str, str]
@@ -96,17 +103,24 @@ class Stored:
             label: what it is called where it comes from.
 
         Raises:
-            GeoAssetsError: RECEIPT_UNREADABLE.
+            GeoAssetsError: RECEIPT_UNREADABLE, RECEIPT_OF_NEWER_RELEASE.
         """
         self._path, self.label = path, label
         lines = self._lines()
         first = next(lines, "").rstrip("\n").removesuffix(",")
         lines.close()
         try:
-            self.head = Head.model_validate(json.loads(f"{first}}}")["receipt"])
+            told = json.loads(f"{first}}}")["receipt"]
+            if told["version"] != VERSION:
+                raise GeoAssetsError(
+                    "RECEIPT_OF_NEWER_RELEASE",
+                    f"the receipt {label} is of geo_assets {one_line(str(told['software']['geo_assets']))[:40]}, in"
+                    f" version {int(told['version'])} of the form; this release reads version {VERSION}",
+                )
+            self.head = Head.model_validate(told)
             _ = self.head.job_id
         except (ValueError, KeyError, TypeError, ValidationError) as error:
-            raise self._unreadable("its first line is not that of a receipt of this version") from error
+            raise self._unreadable("it is damaged: its first line is not that of a receipt") from error
 
     def _unreadable(self, why: str) -> GeoAssetsError:
         return GeoAssetsError("RECEIPT_UNREADABLE", f"the receipt {self.label} cannot be read: {why}")

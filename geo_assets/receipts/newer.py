@@ -19,7 +19,7 @@ from typing import Any
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import receipts as ledger
-from geo_assets.receipts.model import Head, number_of
+from geo_assets.receipts.model import UNREADABLE, Head, number_of
 from geo_assets.receipts.write import all_receipts, fetched
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import Container, open_container
@@ -29,7 +29,34 @@ from geo_assets.text import how_many
 _READS = 8
 
 
-def newer_receipts(
+def to_be_entered(
+    container: Container,
+    stored: Mapping[str, list[str]],
+    known: Mapping[str, ledger.Rebuild | None],
+    ended: Mapping[str, set[ledger.Ended]],
+) -> dict[str, list[str]]:
+    """Job -> paths of its receipts, the newest first, of the jobs that a rebuild has to do with: those that are not
+    known, or whose rebuild is open, and of others the receipts that tell of more than the ledger.
+
+    Args:
+        container: of the receipts.
+        stored: job -> paths of its receipts, the newest first.
+        known: job -> its rebuild, as the ledger has it.
+        ended: job -> its attempts that have ended.
+    """
+    found: dict[str, list[str]] = {}
+    rest: dict[str, list[str]] = {}
+    for job_id, paths in stored.items():
+        begun = known.get(job_id)
+        is_open = job_id not in known or (begun is not None and not begun.is_done)
+        (found if is_open else rest)[job_id] = paths
+    for job_id, path, error in _newer(container, rest, known, ended):
+        if error is None:
+            found.setdefault(job_id, []).append(path)
+    return found
+
+
+def _newer(
     container: Container,
     stored: Mapping[str, Sequence[str]],
     known: Mapping[str, ledger.Rebuild | None],
@@ -37,12 +64,6 @@ def newer_receipts(
 ) -> Iterator[tuple[str, str, GeoAssetsError | None]]:
     """(job, path, None) of the receipts of known jobs that tell of more than the ledger, each job's newest first; with
     the error of one that cannot be read: nobody knows what it tells.
-
-    Args:
-        container: of the receipts.
-        stored: job -> paths of its receipts, the newest first.
-        known: job -> its rebuild, as the ledger has it.
-        ended: job -> its attempts that have ended.
     """
     asked = [
         (job_id, path)
@@ -58,9 +79,9 @@ def newer_receipts(
             with fetched(container, path) as receipt:
                 return not _ended(receipt.head) <= ended.get(job_id, set()), None
         except GeoAssetsError as error:
-            if error.code not in {"RECEIPT_UNREADABLE", "SOURCE_GONE"}:
+            if error.code not in {*UNREADABLE, "SOURCE_GONE"}:
                 raise
-            return error.code == "RECEIPT_UNREADABLE", error  # gone: a newer one took its place
+            return error.code in UNREADABLE, error  # gone: a newer one took its place
 
     with ThreadPoolExecutor(_READS, thread_name_prefix="receipts") as pool:
         for (job_id, path), (is_newer, error) in zip(asked, pool.map(look, asked), strict=True):
@@ -108,7 +129,7 @@ def why_orphans_stay(settings: Settings) -> str:
             f"of {how_many(len(begun), 'job')} not all is made again from the receipts ({begun[0][:12]}); mend what"
             f" this names: {again}"
         )
-    newer = list(newer_receipts(container, stored, known, ended))
+    newer = list(_newer(container, stored, known, ended))
     for _, _, error in newer:
         if error is not None:
             return f"{error.message}; {error.remedy}"

@@ -42,9 +42,10 @@ from geo_assets.receipts.model import (
     RASTER_COLLECTIONS,
     TASKS,
     TOMBSTONES,
+    UNREADABLE,
     Stored,
 )
-from geo_assets.receipts.newer import newer_receipts
+from geo_assets.receipts.newer import to_be_entered
 from geo_assets.receipts.places import in_its_place
 from geo_assets.receipts.verify import Fault
 from geo_assets.receipts.write import all_receipts, fetched, write_due
@@ -71,7 +72,7 @@ _HEADS = 16
 _RUN = "rebuild"
 
 #: What to do where a newer receipt cannot be read.
-_OTHERWISE = "restore it as it was and rebuild into an empty database, or submit the job again"
+_OTHERWISE = "restore it as it was and repeat the command, or submit the job again"
 
 #: Called with (jobs, items) that are done since the last call.
 Tell = Callable[[int, int], None]
@@ -124,16 +125,22 @@ class _Work:
                 receipt.check()
                 _parameters(receipt)
             except GeoAssetsError as error:
-                if error.code not in {"RECEIPT_UNREADABLE", "SOURCE_GONE"}:
+                if error.code not in {*UNREADABLE, "SOURCE_GONE"}:
                     raise
-                self._pass_over(container, path, error.message)
+                self._pass_over(container, path, error)
             else:
                 return receipt
         return None
 
-    def _pass_over(self, container: Container, path: str, why: str) -> None:
+    def _pass_over(self, container: Container, path: str, error: GeoAssetsError) -> None:
         self._open.add(path.split("/")[1])
-        self._name("RECEIPT_UNREADABLE", f"{container}/{path}", why, _OTHERWISE)
+        is_newer = error.code == "RECEIPT_OF_NEWER_RELEASE"
+        self._name(
+            error.code if is_newer else "RECEIPT_UNREADABLE",
+            f"{container}/{path}",
+            error.message,
+            error.remedy if is_newer else _OTHERWISE,
+        )
 
     def enter(self, receipt: Stored) -> bool:
         """Enter the rows of a job; false after naming why that cannot be."""
@@ -420,13 +427,9 @@ def rebuild(settings: Settings, place: str, *, tell: Tell = lambda *_: None) -> 
     if not stored:
         raise GeoAssetsError("NO_RECEIPTS", f"there are no receipts in {container}")
     with connect(settings) as conn:
-        known = ledger.known_jobs(conn)
-        attempts = ledger.ended_attempts(conn)
+        known, attempts = ledger.known_jobs(conn), ledger.ended_attempts(conn)
     begun = {job_id: rebuild.receipt for job_id, rebuild in known.items() if rebuild and not rebuild.is_done}
-    todo = {job_id: paths for job_id, paths in stored.items() if job_id not in known or job_id in begun}
-    for job_id, path, error in newer_receipts(container, _without(stored, todo), known, attempts):
-        if error is None:
-            todo.setdefault(job_id, []).append(path)
+    todo = to_be_entered(container, stored, known, attempts)
     with StageContext(settings) as context, ExitStack() as files:
         work = _Work(settings, context, tell)
         found = [work.newest(container, paths, files) for _, paths in sorted(todo.items())]
@@ -451,10 +454,6 @@ def rebuild(settings: Settings, place: str, *, tell: Tell = lambda *_: None) -> 
         tables=work.tables,
         missing=tuple(work.missing),
     )
-
-
-def _without(stored: Mapping[str, list[str]], others: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    return {job_id: paths for job_id, paths in stored.items() if job_id not in others}
 
 
 def _insist_on_rows(table: TableEntry, rows: int, loads: Mapping[str, Mapping[str, Any]]) -> None:
@@ -498,7 +497,10 @@ def _parameters(receipt: Stored) -> Parameters:
     try:
         return stored_parameters(str(job["job_type"]), dict(job["parameters"]))
     except (GeoAssetsError, KeyError, TypeError) as error:
-        raise GeoAssetsError("RECEIPT_UNREADABLE", f"the receipt {receipt.label}: {error}") from error
+        raise GeoAssetsError(
+            "RECEIPT_UNREADABLE",
+            f"the receipt {receipt.label}, of geo_assets {receipt.head.software.get('geo_assets')}: {error}",
+        ) from error
 
 
 def _outputs(row: dict[str, Any]) -> Outputs:

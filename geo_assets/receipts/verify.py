@@ -32,7 +32,7 @@ from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.vector_loads import loaded_over
 from geo_assets.outcomes import Outputs, read_outputs
 from geo_assets.raster.models import ValidateReport, ValidateRequest
-from geo_assets.receipts.model import PUBLISHED
+from geo_assets.receipts.model import PUBLISHED, UNREADABLE
 from geo_assets.receipts.write import fetched, newest_receipt
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac, reading
@@ -360,9 +360,9 @@ class _Work:
                     self.as_loaded(receipt.records(PUBLISHED))
         except GeoAssetsError as error:
             # SOURCE_GONE: another was written since it was listed
-            if error.code not in {"RECEIPT_UNREADABLE", "SOURCE_GONE"}:
+            if error.code not in {*UNREADABLE, "SOURCE_GONE"}:
                 raise
-            if error.code == "RECEIPT_UNREADABLE":
+            if error.code in UNREADABLE:
                 yield error.code, f"{container}/{path}", error.message
 
     def counts(self, job_id: str, told: dict[str, dict[str, int]], label: str) -> Iterator[tuple[str, str, str]]:

@@ -60,13 +60,24 @@ def test_a_receipt_that_is_cut_off_is_not_read_as_a_shorter_one(tmp_path, opener
         assert refused.value.code == "RECEIPT_UNREADABLE"
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"receipt": {"version": 2}}', "PK\x03\x04", "[1]"])
-def test_what_is_no_receipt_of_this_version_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"receipt": {"version": 2}}', '{"receipt": {"version": 1}}', '{"receipt": 1}', "PK\x03\x04", "[1]"],
+)
+def test_what_is_no_receipt_is_called_damaged(tmp_path, text):
     path = tmp_path / "receipt"
     path.write_text(text)
-    with pytest.raises(GeoAssetsError) as refused:
+    with pytest.raises(GeoAssetsError, match="it is damaged") as refused:
         Stored(path, "x")
     assert refused.value.code == "RECEIPT_UNREADABLE"
+
+
+def test_of_a_receipt_of_another_version_it_is_said_which_release_reads_it(tmp_path):
+    path = written(tmp_path, [("tasks", [])])
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2').replace('"1"', '"9.8"'))
+    with pytest.raises(GeoAssetsError, match=r"is of geo_assets 9\.8, in version 2") as refused:
+        Stored(path, "x")
+    assert refused.value.code == "RECEIPT_OF_NEWER_RELEASE"
 
 
 def test_a_receipt_of_100_000_tasks_is_written_and_read_in_little_memory(tmp_path):

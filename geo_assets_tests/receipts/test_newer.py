@@ -5,8 +5,10 @@ from copy import copy
 import psycopg
 import pytest
 
+from geo_assets import __version__
 from geo_assets.receipts.newer import why_orphans_stay
 from geo_assets.receipts.rebuild import rebuild
+from geo_assets.receipts.verify import Scope, verify
 from geo_assets.receipts.write import write_due
 from geo_assets.stac import pgstac
 from geo_assets.stages.items_file import refresh_items_file
@@ -125,5 +127,8 @@ def test_while_a_rebuild_is_open_nothing_counts_as_unknown_to_all(settings, deli
 def test_a_receipt_that_cannot_be_read_may_tell_of_what_nobody_else_knows(settings, delivered):
     assert why_orphans_stay(settings) == ""
     (receipt,) = receipts(settings, delivered)
+    receipt.write_text(receipt.read_text().replace('"version": 1', '"version": 2', 1))
+    assert f"{receipt.name} is of geo_assets {__version__}" in why_orphans_stay(settings)
+    assert [fault.code for fault in verify(settings, Scope()).faults] == ["RECEIPT_OF_NEWER_RELEASE"]
     receipt.write_bytes(b"garbage")
     assert f"{receipt.name} cannot be read" in why_orphans_stay(settings)
