@@ -37,7 +37,8 @@ _RATIO_FROM_BYTES = 16 * 1024**2
 _MAX_PATH = 512
 _MAX_NAME_BYTES = 255  #: of each part of a path, the limit of file systems; a longer one cannot be written
 _COPY_BYTES = 1024**2
-_ENCRYPTED = 0x1
+_ENCRYPTED, _UTF_8 = 0x1, 0x800  # flags of a member of a zip
+_NAMED = 3  #: members that a note names
 
 _GZIP, _TAR_AT, _TAR = b"\x1f\x8b", 257, b"ustar"
 
@@ -74,6 +75,19 @@ def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[Pure
         for entry in files:
             _write(zipped, entry, into / entry.path, name)
     return [entry.path for entry in files]
+
+
+def notes_on_names(archive: Path, name: str) -> tuple[str, ...]:
+    """A note where a zip has names of which it does not say that they are UTF-8: without that they are CP437 by the
+    standard, and most programs write another encoding.
+    """
+    if _is_tar(archive):
+        return ()
+    with _reading(name), zipfile.ZipFile(archive) as zipped:
+        read = [i.filename for i in zipped.infolist() if not (i.flag_bits & _UTF_8 or i.orig_filename.isascii())]
+    more = f" and {len(read) - _NAMED} more" if len(read) > _NAMED else ""
+    told = f"names in {name} are not said to be UTF-8 and were read as CP437: {', '.join(read[:_NAMED])}{more}"
+    return (told,) if read else ()
 
 
 def _is_tar(archive: Path) -> bool:

@@ -35,7 +35,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (
         "left out",
         (
-            r"\bleft out\b|(?:are|is) not converted|also holds what is n|that (?:are|is) not followed|coordinates that"
+            r"\bleft out\b|(?:are|is) not converted|also holds what |that (?:are|is) not followed|coordinates that"
             r" are a single number"
         ),
     ),

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from geo_assets.archives import unpack
+from geo_assets.archives import notes_on_names, unpack
 from geo_assets.raster import safe
 from geo_assets.raster.beside import product_datetime
 from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
@@ -43,7 +43,13 @@ def rasters(request: UnpackRequest) -> UnpackReport:
         raise
     shutil.rmtree(unpacked)
     others = sorted({m.path for s in sources if s.kind is not Kind.RASTER for m in s.members})
-    return UnpackReport(rasters=made, others=tuple(others), aside=tuple(s.path for s in aside), product_datetime=taken)
+    return UnpackReport(
+        rasters=made,
+        others=tuple(others),
+        aside=tuple(s.path for s in aside),
+        notes=notes_on_names(Path(request.archive), request.name),
+        product_datetime=taken,
+    )
 
 
 def _member(path: str) -> Member:

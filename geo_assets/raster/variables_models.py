@@ -81,6 +81,7 @@ class UnpackReport(Model):
     rasters: tuple[RasterMember, ...]
     others: tuple[str, ...] = Field(description="members that are no rasters and belong to none")
     aside: tuple[str, ...] = Field((), description="rasters that are no data of the product: masks, previews")
+    notes: tuple[str, ...] = Field((), description="on the archive itself")
     product_datetime: str | None = Field(
         None, description="when it was taken, as the metadata file of the product says; as `ConvertRequest.datetime`"
     )

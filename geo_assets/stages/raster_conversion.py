@@ -107,6 +107,7 @@ class ConvertedSource:
     parts: tuple[Part, ...]
     others: tuple[str, ...] = ()  # members of an archive that are no rasters
     aside: tuple[str, ...] = ()  # its rasters that are no data: masks and previews of a product
+    notes: tuple[str, ...] = ()  # on the archive itself
     vectors: tuple[str, ...] = ()  # of a tar, from which no stage loads them
 
     @property
@@ -132,6 +133,7 @@ class ConvertedSource:
         if self.aside:
             names = _listed([name.rpartition("/")[2] for name in self.aside])
             said.append(f"masks and previews of the product are not converted: {names}")
+        said += self.notes
         if self.vectors:
             said.append(f"vectors in a tar are left out; put them into a zip: {_listed(self.vectors)}")
         if packed := [name for name in self.others if is_packed(name)]:
@@ -200,7 +202,7 @@ class Converter:
             members,
         )
         made = _named([part for group in parts for part in group])
-        return _sound(path.name, ConvertedSource(made, unpacked.others, unpacked.aside, vectors))
+        return _sound(path.name, ConvertedSource(made, unpacked.others, unpacked.aside, unpacked.notes, vectors))
 
     def scene(self, name: str, members: Sequence[SceneMember], aside: Sequence[str] = ()) -> ConvertedSource:
         """Convert the rasters of a scene, each alone in a directory, and the variables that they hold.

@@ -94,6 +94,18 @@ def test_what_is_no_raster_is_named(unpacked):
     assert report.others == ("deep.zip", "lost.tfw", "read me.txt", "roads.dbf", "roads.shp")
 
 
+def test_names_of_a_zip_that_are_said_to_be_utf8_need_no_note(unpacked):
+    assert unpacked(archive({"ä.tif": b"1", "b.tif": b"2"})).notes == ()
+
+
+def test_names_of_a_zip_whose_encoding_nobody_knows_are_told_of(unpacked):
+    packed = archive({"abcd.tif": b"1", "b.tif": b"2"}).replace(b"abcd", "地図".encode("cp932"))
+    (note,) = unpacked(packed).notes
+    assert note == "names in in.zip are not said to be UTF-8 and were read as CP437: Ænΐ}.tif".replace(
+        "Ænΐ}", "地図".encode("cp932").decode("cp437")
+    )
+
+
 def test_an_archive_without_rasters_is_not_refused_here(unpacked):
     assert unpacked(archive({"roads.geojson": b"{}"})).rasters == ()
 

@@ -340,3 +340,13 @@ def test_an_archive_of_rasters_in_an_archive_tells_where_rasters_belong(tmp_path
     with pytest.raises(GeoAssetsError) as caught:
         look(zipped(tmp_path / "outer.zip", inner))
     assert caught.value.remedy == "put rasters into a zip of their own, not into one within another"
+
+
+def test_an_archive_of_vectors_tells_what_no_table_is_made_of_and_names_in_no_known_encoding(tmp_path, look):
+    roads = write(points(2), tmp_path / "abcd.geojson")
+    (tmp_path / "read me.txt").write_text("x")
+    path = zipped(tmp_path / "in.zip", roads, tmp_path / "read me.txt")
+    path.write_bytes(path.read_bytes().replace(b"abcd", "地図".encode("cp932")))
+    unread, names = look(path).warnings
+    assert unread == "in.zip also holds what no table is made of: read me.txt"
+    assert names.startswith("names in in.zip are not said to be UTF-8 and were read as CP437: ")

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
+from geo_assets.archives import notes_on_names
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.storage.journals import file_of_journal, refuse_unwritten
 from geo_assets.storage.sources import Kind, kind_of, whole_folder
@@ -155,8 +156,8 @@ def _archive(path: Path, folder: Path, members: Sequence[PurePosixPath], opened:
                 "VECTOR_NO_LAYERS", f"{name} holds nothing that can be read: {'; '.join(map(str, left_out[:5]))}"
             )
         )
-    warnings = (f"{name} also holds what is no vector data: {listed(others)}",) if others else ()
-    return Source(name, tuple(datasets), warnings, tuple(left_out))
+    unread = (f"{name} also holds what no table is made of: {listed(others)}",) if others else ()
+    return Source(name, tuple(datasets), (*unread, *notes_on_names(path, name)), tuple(left_out))
 
 
 def _datasets_among(members: Sequence[PurePosixPath]) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
