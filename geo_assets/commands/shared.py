@@ -14,7 +14,7 @@ from geo_assets.commands.failures import INTERRUPTED, die
 from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
-from geo_assets.task_status import ENDED, LIST_BAD, TaskStatus
+from geo_assets.task_status import LIST_BAD, TaskStatus
 from geo_assets.text import how_many, one_line
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from geo_assets.ledger.models import JobRecord
     from geo_assets.settings import Settings
     from geo_assets.submissions.submit import Submitter
-
-#: Columns of the table of stages where there are such tasks: with them it adds up.
-_OTHERS = (TaskStatus.CANCELLED, TaskStatus.RUNNING, TaskStatus.PENDING)
 
 JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
 
@@ -93,7 +90,9 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     for line in _facts(record):
         out.print(line, markup=False, soft_wrap=True)
     if record.stages:
-        columns = [s for s in (*ENDED, *_OTHERS) if s in ENDED or any(stage[s] for stage in record.stages)]
+        from geo_assets.ledger.models import columns_of
+
+        columns = columns_of(record.stages)
         rows = [(s.stage, str(s.total), *(str(s[status]) for status in columns)) for s in record.stages]
         print_table(("stage", "total", *columns), rows)
     for line in _efficiency(record):

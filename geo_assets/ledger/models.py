@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -141,6 +141,11 @@ class StageCounts(StageWork):
     def done(self) -> int:
         """Tasks whose work was done; what was cancelled was not."""
         return self.ended - self[TaskStatus.CANCELLED]
+
+
+def columns_of(stages: Sequence[StageCounts]) -> list[TaskStatus]:
+    """The columns of a table of stages: how work ends, and whatever else there is, so that each row adds up."""
+    return [status for status in (*ENDED, *_UNENDED) if status in ENDED or any(stage[status] for stage in stages)]
 
 
 class DeltaCounts(BaseModel):

@@ -13,14 +13,14 @@ from typing import Any
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.deltas import Delta, FileDelta
-from geo_assets.ledger.models import StageCounts, TaskRecord
+from geo_assets.ledger.models import StageCounts, TaskRecord, columns_of
 from geo_assets.ledger.outputs import sentence
 from geo_assets.ledger.warnings import counted, kind_of
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
 from geo_assets.storage.blobs import BlobRef
-from geo_assets.task_status import BAD, ENDED, LIST_BAD
+from geo_assets.task_status import BAD, LIST_BAD
 from geo_assets.vector.tables.introspection import columns, find
 
 #: Failures shown in the UI; all are in `geo-assets tasks`.
@@ -43,8 +43,9 @@ def report_job(context: StageContext, job: JobRef) -> JobReport:
 
 def stage_table(stages: Sequence[StageCounts]) -> str:
     """Markdown: one row per stage."""
-    head = f"| stage | total | {' | '.join(ENDED)} |\n|---|--:|{'--:|' * len(ENDED)}\n"
-    rows = (f"| {s.stage} | {s.total} | {' | '.join(str(s[status]) for status in ENDED)} |\n" for s in stages)
+    columns = columns_of(stages)
+    head = f"| stage | total | {' | '.join(columns)} |\n|---|--:|{'--:|' * len(columns)}\n"
+    rows = (f"| {s.stage} | {s.total} | {' | '.join(str(s[status]) for status in columns)} |\n" for s in stages)
     return head + "".join(rows)
 
 

@@ -199,6 +199,8 @@ def test_a_job_shows_its_bad_file_the_reason_and_the_remedy(page, served):
     assert "broken.tif" in said
     assert "UNREADABLE" in said
     assert "What to do" in said
+    figures = browser.eval("[...document.querySelectorAll('.figures li')].map(e => e.textContent)")
+    assert figures[-1] == "1bad"
     browser.wait_for_text("heights.tif", "#panel")
     browser.eval("[...document.querySelectorAll('.paths a')].find(e => e.textContent === 'heights.tif').click()")
     browser.wait_for_text("heights.tif", "h1")
