@@ -102,7 +102,9 @@ class OpenLayer:
     #: How many features there must be, where the file tells and what is missing would go unnoticed.
     declared: Callable[[], int | None] = lambda: None
     types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
-    bounds: tuple[float, float, float, float] | None = None  # where the file states them in its header
+    bounds: Callable[[], tuple[float, float, float, float] | None] = lambda: (
+        None
+    )  # where the file states them in its header
     scan: Callable[[], Scan | None] = lambda: (
         None
     )  # checks values and headers of geometries at once, where that is quicker than `read`

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from geo_assets.archives import check
 from geo_assets.errors import GeoAssetsError
+from geo_assets.once import remembered_of_file
 from geo_assets.text import how_many
 from geo_assets.vector.reader.flatgeobuf import stated_of_more
 from geo_assets.vector.reader.formats import PARQUET, Format, head_of
@@ -69,6 +70,7 @@ def _check_sqlite(path: Path, name: str) -> dict[str, str]:
     return foreign
 
 
+@remembered_of_file  # it is asked for with each layer, and SQLite parses the schema of all
 def _foreign_code(path: Path) -> tuple[list[str], dict[str, str]]:
     """Return modules that may open other files; and everything that is not a plain table, with what it is."""
     connection = read_only(path)

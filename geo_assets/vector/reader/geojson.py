@@ -51,7 +51,7 @@ def open_geojson(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:  # 
         [arrow_type(column.wire) for column in columns],
         crs,
         batches,
-        bounds=text.alike.bounds if text.alike else None,
+        bounds=lambda: text.alike.bounds if text.alike else None,
         scan=lambda: text.alike.scan if text.alike else None,
         last=lambda: text.features,
         warnings=[] if encoding.startswith("utf") else [f"it is not UTF-8; its text was read as {encoding}"],

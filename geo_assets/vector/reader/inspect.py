@@ -391,7 +391,7 @@ def _survey(
     `whole`: every column is read, so that faulty values are found.
     """
     survey = Survey.of(crs)
-    bounds = layer.bounds if trust and not layer_filter.reads_geometry else None
+    bounds = layer.bounds() if trust and not layer_filter.reads_geometry else None
 
     def look(batch: Batch) -> _Looked:
         selected = layer_filter.apply(batch)
@@ -417,11 +417,12 @@ def _stated(layer: OpenLayer, layer_filter: LayerFilter) -> Survey | None:
     """What a file states of a layer, for a plan that is checked while it is carried out; None where it states too
     little.
     """
-    outline = layer.outline() if layer.bounds and layer_filter.takes_all else None
-    if outline is None or layer.bounds is None or not outline.headers.need_nothing:
+    outline = layer.outline() if layer_filter.takes_all else None
+    bounds = layer.bounds() if outline is not None else None
+    if outline is None or bounds is None or not outline.headers.need_nothing:
         return None
     survey = Survey()
-    survey.add_alike(outline.headers, outline.features, 0, layer.bounds)
+    survey.add_alike(outline.headers, outline.features, 0, bounds)
     return survey
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from geo_assets.once import remembered_of_file
 from geo_assets.vector.reader.formats import Format, forbid_drivers
@@ -83,6 +84,15 @@ def layers_of(path: Path, kind: Format) -> Listing:
     if kinds is None:
         kinds = tuple((str(name), geometry) for name, geometry in pyogrio.list_layers(path))
     return Listing(kinds, driver)
+
+
+@remembered_of_file
+def info_of(path: Path, index: int) -> dict[str, Any]:
+    """Return what GDAL says of a layer by its place in the file."""
+    import pyogrio
+
+    found: dict[str, Any] = pyogrio.read_info(path, layer=index)
+    return found
 
 
 def _alone(path: Path, options: dict[str, str]) -> tuple[tuple[tuple[str, str | None], ...] | None, str | None]:

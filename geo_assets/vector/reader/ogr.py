@@ -27,7 +27,7 @@ from geo_assets.vector.reader.flatgeobuf import unsigned_columns
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.gml_crs import crs_of_names
 from geo_assets.vector.reader.gml_geometries import IN_PART
-from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure
+from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure, info_of
 from geo_assets.vector.reader.read_once import FID, arguments_of, last_of, opened
 from geo_assets.vector.reader.stated import Scan, Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, TAKEN_FOR_UTC, ZONED, TypeGuess, to_moments, to_times
@@ -102,8 +102,8 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     dataset = ref.dataset
     findings = Findings()
     with _listening(dataset.format, findings):
-        knows = dataset.format in KNOW_THEMSELVES
-        info = _info_of(ref) if knows else {}
+        if knows := dataset.format in KNOW_THEMSELVES:
+            check_driver(dataset, info_of(dataset.path, 0)["driver"])
         arguments = arguments_of(dataset.format, ref.index)
         with opened(ref, **arguments) as (crs, reader), ExitStack() as closing:
             geometry = geometry_position(reader.schema)
@@ -112,7 +112,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             table = _table_of(ref, reader.schema.field(FID).name, closing)
             fields = _fields(ref, reader.schema, geometry, table, arguments, findings)
             check = None if ref.sound_values else table or _check_of(ref, fields)
-            stated = Stated(ref, info, table, None if geometry is None else reader.schema.field(geometry).name)
+            stated = Stated(ref, table, None if geometry is None else reader.schema.field(geometry).name)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
@@ -297,15 +297,6 @@ def _watch(table: Any, kind: Format, fields: _Fields) -> None:
     table.watch(fields.names, fields.types, times=kind is Format.SQLITE)
     if kind is Format.GPKG and (left_out := table.unread(fields.names)):
         table.notes = (left_out,)
-
-
-def _info_of(ref: LayerRef) -> dict[str, Any]:
-    """What GDAL says of a layer, opened with the driver of its format."""
-    import pyogrio
-
-    info: dict[str, Any] = pyogrio.read_info(ref.dataset.path, layer=ref.index)
-    check_driver(ref.dataset, info["driver"])
-    return info
 
 
 def _named_crs(ref: LayerRef) -> str | None:

@@ -71,7 +71,7 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
         types,
         geometry.crs,
         read.batches,
-        bounds=geometry.bounds if believed else None,
+        bounds=lambda: geometry.bounds if believed else None,
         outline=lambda: outline_of(widest(geometry.kinds), features) if believed else None,
         last=lambda: features if believed else None,
         warnings=geometry.notes,

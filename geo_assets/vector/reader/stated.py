@@ -18,6 +18,7 @@ import numpy as np
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.formats import Format
+from geo_assets.vector.reader.listing import KNOW_THEMSELVES, info_of
 from geo_assets.vector.reader.wkb import COLLECTION, TYPE_NAMES, Headers
 
 if TYPE_CHECKING:
@@ -86,20 +87,24 @@ class Stated:
 
     Attributes:
         ref: the layer.
-        info: what pyogrio says of it; empty where its format states nothing.
         table: of a GeoPackage or another SQLite database, else None.
         geometry: the name of its column.
     """
 
     ref: LayerRef
-    info: dict[str, Any]
     table: SQLiteCheck | None
     geometry: str | None
 
-    @property
+    def look(self) -> dict[str, Any]:
+        """Return what pyogrio says of it; nothing where its format states nothing. GDAL opens a file for it, and with
+        that all its layers: it is not asked where nobody wants to know.
+        """
+        dataset = self.ref.dataset
+        return info_of(dataset.path, self.ref.index) if dataset.format in KNOW_THEMSELVES else {}
+
     def bounds(self) -> BoundingBox | None:
-        """The extent; None where none is stated, or it is none."""
-        bounds = self.info.get("total_bounds")
+        """Return the extent; None where none is stated, or it is none."""
+        bounds = self.look().get("total_bounds")
         if bounds is None or not np.isfinite(bounds).all():
             return None
         west, south, east, north = map(float, bounds)
@@ -111,7 +116,7 @@ class Stated:
         """
         dataset = self.ref.dataset
         if dataset.format is Format.FLATGEOBUF:
-            return int(self.info["features"])
+            return int(self.look()["features"])
         if self.table is not None:
             with damage(self.ref.title):
                 return self.table.rows
@@ -120,13 +125,13 @@ class Stated:
     def outline(self) -> Outline | None:
         """Return what the file states of kind and number."""
         if self.ref.dataset.format in _NUMBERED:
-            return outline_of(self.info["geometry_type"], int(self.info["features"]))
+            return outline_of(self.look()["geometry_type"], int(self.look()["features"]))
         geometry = self.geometry
         return None if geometry is None else self._of_geopackage(lambda table: table.outline(geometry))
 
     def scan(self) -> Scan | None:
         """Return what SQLite finds, which takes less time than to read the layer by GDAL."""
-        geometry, bounds = self.geometry, self.bounds
+        geometry, bounds = self.geometry, self.bounds()
         if geometry is None or bounds is None:
             return None
         return self._of_geopackage(lambda table: table.scan(geometry, bounds))
@@ -134,7 +139,7 @@ class Stated:
     def last(self) -> int | None:
         """Return the id of the last feature."""
         if self.ref.dataset.format in _NUMBERED:
-            return int(self.info["features"]) - 1
+            return int(self.look()["features"]) - 1
         return self._of_geopackage(lambda table: table.last())
 
     def _of_geopackage(self, ask: Callable[[SQLiteCheck], T | None]) -> T | None:
