@@ -1,21 +1,18 @@
 """Which parameters of an ingestion go together, and which requests cannot do what they ask.
 
 Here: the sentence that says what is wrong, for several parameters at once. Not here: one value alone
-(`parameter_types.py`), which parameters there are (`parameters.py`).
+(`parameter_types.py`), which parameters there are (`parameters.py`, whose `IngestContainer` is what is asked).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pydantic import BaseModel
 
 from geo_assets.file_stages import Engine, Shapes
 from geo_assets.raster.models import WEB_CRS
-
-if TYPE_CHECKING:
-    from geo_assets.parameters import IngestContainer
 
 #: Parameters that are of no use without files of a kind, and shape no output of one.
 _BESIDES = {Engine.RASTER: ("one_collection",), Engine.VECTOR: ("schema_drift", "keep_versions")}
@@ -27,7 +24,7 @@ def shaping(model: type[BaseModel]) -> Iterator[tuple[str, Shapes]]:
         yield from ((name, mark) for mark in field.metadata if isinstance(mark, Shapes))
 
 
-def contradiction(asked: IngestContainer) -> str | None:
+def contradiction(asked: Any) -> str | None:
     """What contradicts itself in a request, of any age."""
     from geo_assets.vector.encodings import find_codec
 
@@ -47,7 +44,7 @@ def contradiction(asked: IngestContainer) -> str | None:
     )
 
 
-def in_vain(asked: IngestContainer) -> str | None:
+def in_vain(asked: Any) -> str | None:
     """What a request asks for in vain: every file would be refused for it, or no file can be of that kind. Requests of
     older releases, which were accepted, may have it.
     """
@@ -64,7 +61,7 @@ def in_vain(asked: IngestContainer) -> str | None:
     return found or (_of_others(asked, asked.alone) if asked.alone else None)
 
 
-def _of_others(asked: IngestContainer, engine: Engine) -> str | None:
+def _of_others(asked: Any, engine: Engine) -> str | None:
     """A parameter for files that this engine does not read."""
     (other,) = set(Engine) - {engine}
     shapes = (name for name, mark in shaping(type(asked)) if engine not in mark.engines)
