@@ -25,10 +25,11 @@ def crs_of_names(names: Collection[str], title: str, *, overridden: bool) -> str
     """
     if len(names) < 2 or "" in names or overridden:
         return None
-    first, *others = names
-    known = parse_file_crs(name_of(first))
-    for other in others:
-        found = parse_file_crs(name_of(other))
-        if known is None or found is None or not are_one(known, found):
+    known = {name: crs for name in names if (crs := parse_file_crs(name_of(name))) is not None}
+    if not known:
+        return None
+    (first, crs), *others = known.items()
+    for other, found in others:
+        if not are_one(crs, found):
             raise several_crs(title, first, other, "the srsName of its geometries")
-    return name_of(first)
+    return name_of(first) if len(known) == len(names) else None
