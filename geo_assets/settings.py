@@ -31,6 +31,12 @@ from geo_assets.patterns import ACCOUNT_ALIAS
 from geo_assets.task_status import BAD_INPUT
 from geo_assets.tokens import Auth, database_token
 
+#: The longest that anything is kept: a time before which there is none of it, and which every database can say.
+MOST_DAYS = 36_500
+
+#: The longest that anything is waited for: a week.
+_MOST_SECONDS = 7 * 86_400
+
 B = TypeVar("B", bound=BaseSettings)
 
 #: Written by `geo-assets up`, 0600: ports and passwords of the local stack.
@@ -206,7 +212,9 @@ class Settings(BaseSettings):
     sandbox: Literal["strict", "permissive"] = Field(
         "strict", description="permissive: open untrusted files even if this machine lacks a part of the isolation"
     )
-    sandbox_timeout_seconds: float = Field(600, gt=0, description="wall-clock limit per file in the sandbox")
+    sandbox_timeout_seconds: float = Field(
+        600, gt=0, le=_MOST_SECONDS, description="wall-clock limit per file in the sandbox"
+    )
     chunk_files: int = Field(
         64, ge=1, description="maximum number of files per mapped step; large files get steps with fewer"
     )
@@ -219,23 +227,28 @@ class Settings(BaseSettings):
         description="rasters with more pixels get checkpoints: after a kill, the next run resumes there",
     )
     storage_wait_seconds: float = Field(
-        1800, ge=0, description="how long a run waits for a storage account that does not answer"
+        1800, ge=0, le=_MOST_SECONDS, description="how long a run waits for a storage account that does not answer"
     )
     orphan_grace_hours: float = Field(
-        6, gt=0, description="how long an orphaned output is kept; must be longer than any upload takes"
+        6,
+        gt=0,
+        le=24 * MOST_DAYS,
+        description="how long an orphaned output is kept; must be longer than any upload takes",
     )
     change_feed_days: float = Field(
-        90, gt=0, description="how long the feed of changes of the catalogue keeps a change"
+        90, gt=0, le=MOST_DAYS, description="how long the feed of changes of the catalogue keeps a change"
     )
     keep_runs_days: float = Field(
         30,
         gt=0,
+        le=MOST_DAYS,
         description="how long Dagster keeps a run after its end, with its events, logs and contracts; outcomes and"
         " accounts of jobs are kept",
     )
     keep_messages_days: float = Field(
         30,
         gt=0,
+        le=MOST_DAYS,
         description="how long the bytes of a message are kept after it was dealt with; not of one in poison",
     )
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description=f"larger sources are {BAD_INPUT}")

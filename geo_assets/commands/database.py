@@ -13,7 +13,11 @@ from typing import Annotated
 import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json
+from geo_assets.commands.shared import a_number
 from geo_assets.errors import GeoAssetsError
+
+#: Of a week.
+_MOST_SECONDS = 7 * 86_400
 
 MIGRATE_EXAMPLE = (
     "Example, once and after each upgrade: `GEO_ASSETS_ADMIN_URL=postgresql://ADMIN:PASSWORD@HOST/postgres geo-assets"
@@ -35,7 +39,13 @@ def migrate(
         typer.Option(help="Dagster's tables too, where DAGSTER_HOME is set; --no-dagster for a team's own Dagster."),
     ] = True,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for jobs that are at work; nothing is launched meanwhile.")
+        float,
+        typer.Option(
+            min=0,
+            max=_MOST_SECONDS,
+            callback=a_number,
+            help="Seconds to wait for jobs that are at work; nothing is launched meanwhile.",
+        ),
     ] = 0,
     as_json: JsonFlag = False,
 ) -> None:

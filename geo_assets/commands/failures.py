@@ -57,12 +57,14 @@ def as_ours(error: Exception) -> GeoAssetsError:
 
 
 def _is_no_text(error: Exception) -> bool:
-    """Whether the database refuses a value of the command line: bytes that are not UTF-8 come from there as lone
-    surrogates.
+    """Whether the database refuses a value of the command line as text: bytes that are not UTF-8 come from there as
+    lone surrogates; the client refuses NUL itself, without a code of the server.
     """
     import psycopg
+    from psycopg import errors
 
-    return isinstance(error, UnicodeEncodeError | psycopg.DataError)
+    refused = UnicodeEncodeError | errors.CharacterNotInRepertoire | errors.UntranslatableCharacter
+    return isinstance(error, refused) or (isinstance(error, psycopg.DataError) and "NUL" in str(error))
 
 
 def _is_away(error: Exception) -> bool:

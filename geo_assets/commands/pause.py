@@ -11,14 +11,23 @@ from typing import Annotated, Any
 import typer
 
 from geo_assets.commands.console import JsonFlag, out, print_json
+from geo_assets.commands.shared import a_number
 from geo_assets.commands.times import moment
 from geo_assets.text import how_many
+
+#: Of 31 days.
+_MOST_MINUTES = 31 * 24 * 60
 
 PAUSE_EXAMPLE = 'Example: `geo-assets pause --minutes 30 --reason "new disk"`, then `geo-assets resume`'
 
 
 def pause(
-    minutes: Annotated[float, typer.Option(min=0.1, help="After that it is over by itself.")] = 60,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=_MOST_MINUTES, callback=a_number, help="After that it is over by itself; a month at most."
+        ),
+    ] = 60,
     reason: Annotated[str, typer.Option(help="Told to whoever asks why nothing starts.")] = "asked for",
     as_json: JsonFlag = False,
 ) -> None:

@@ -5,6 +5,7 @@ Here: that, and the argument that names a job. Not here: the commands; tables, J
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,6 +81,17 @@ def tell_pause(submitter: Submitter, record: JobRecord) -> None:
 
     if record.status is JobStatus.QUEUED and (now := submitter.ledger.pause()):
         log(f"paused until {moment(now.until)} ({one_line(now.reason)}); to have it launched before: geo-assets resume")
+
+
+def a_number(value: float | None) -> float | None:
+    """Refuse `nan`, which the bounds of an option let pass: no comparison with it is true.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number.")
+    return value
 
 
 def show_job(record: JobRecord, *, as_json: bool) -> None:

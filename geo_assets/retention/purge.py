@@ -6,7 +6,6 @@ the daily schedule (`defs/retention.py`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +13,7 @@ from datetime import timedelta
 from geo_assets.errors import GeoAssetsError, closest_first
 from geo_assets.ledger.retention import Extent
 from geo_assets.retention.kinds import KINDS, Kind
-from geo_assets.settings import Settings
+from geo_assets.settings import MOST_DAYS, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,12 @@ def purge(
         GeoAssetsError: INVALID_PARAMETERS, there is no such kind or no such age.
     """
     chosen = list(_chosen(names))
-    if older_than_days is not None and not (math.isfinite(older_than_days) and older_than_days >= 0):
-        raise GeoAssetsError("INVALID_PARAMETERS", f"--older-than takes days from 0 on (got {older_than_days})")
+    if older_than_days is not None and not 0 <= older_than_days <= MOST_DAYS:  # also nan
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"--older-than takes days from 0 to {MOST_DAYS:,} (got {older_than_days})",
+            remedy="for example: geo-assets purge --older-than 7",
+        )
     purged = []
     for kind in chosen:
         if tell:
