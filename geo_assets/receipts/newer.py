@@ -132,7 +132,8 @@ def why_orphans_stay(settings: Settings) -> str:
     newer = list(_newer(container, stored, known, ended))
     for _, _, error in newer:
         if error is not None:
-            return f"{error.message}; {error.remedy}"
+            unless = "restore it, or delete it if nobody can: what only it names is an orphan then"
+            return f"{error.message}; {unless if error.code == 'RECEIPT_UNREADABLE' else error.remedy}"
     if newer:
         return (
             f"the receipt {container}/{newer[0][1]} tells of an attempt that this database does not know; take up"

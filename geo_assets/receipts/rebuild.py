@@ -47,7 +47,7 @@ from geo_assets.receipts.model import (
 )
 from geo_assets.receipts.newer import to_be_entered
 from geo_assets.receipts.places import in_its_place
-from geo_assets.receipts.verify import Fault
+from geo_assets.receipts.verify import Fault, remedy_of
 from geo_assets.receipts.write import all_receipts, fetched, write_due
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac
@@ -73,6 +73,9 @@ _RUN = "rebuild"
 
 #: What to do where a newer receipt cannot be read.
 _OTHERWISE = "restore it as it was and repeat the command, or submit the job again"
+
+#: What to do first about an item of an older receipt.
+_FIRST = "restore the newer receipt of its job, which may tell that the item was withdrawn, and repeat the command"
 
 #: Called with (jobs, items) that are done since the last call.
 Tell = Callable[[int, int], None]
@@ -251,9 +254,10 @@ class _Work:
     def _miss(self, code: str, row: dict[str, Any], detail: str) -> None:
         name = str(row["stac_item"])
         self._changed.add(name.partition("/")[0])
-        fault = Fault(
-            code=code, what=name, detail=f"of {row['task_key']}: {detail}", remedy=GeoAssetsError(code, detail).remedy
-        )
+        remedy = remedy_of(code, name, str(row["job_id"]))
+        if row["job_id"] in self._open:
+            remedy = f"{_FIRST}; if that is not so, {remedy}"
+        fault = Fault(code=code, what=name, detail=f"of {row['task_key']}: {detail}", remedy=remedy)
         told = {key: str(row[key]) for key in ("stac_item", "at", "job_id")}
         other = self._missed.get(name)
         if other is None or datetime.fromisoformat(other[0]["at"]) < datetime.fromisoformat(told["at"]):

@@ -77,6 +77,11 @@ class Fault(BaseModel):
         return f"{self.code}: {self.what}: {self.detail}"
 
 
+def remedy_of(code: str, what: str, job_id: str) -> str:
+    """What to do about a fault, with commands that name its item and its job."""
+    return for_job(ERRORS[code].remedy.replace("COLLECTION/ITEM", what), job_id)
+
+
 class Verification(BaseModel):
     """What was verified, and what was found."""
 
@@ -132,7 +137,7 @@ class _Findings:
         self.tell(0, count)
 
     def fault(self, code: str, what: str, detail: str, *, job: str = "", remedy: str = "") -> None:
-        remedy = for_job(remedy or ERRORS[code].remedy.replace("COLLECTION/ITEM", what), job)
+        remedy = remedy or remedy_of(code, what, job)
         with self._lock:
             self.faults.append(Fault(code=code, what=what, detail=detail, remedy=remedy))
 

@@ -78,6 +78,28 @@ def test_of_a_damaged_receipt_the_one_before_it_is_taken_and_other_jobs_are_not_
     assert {fault.code for fault in done.missing} == {"RECEIPT_UNREADABLE"}
 
 
+def test_the_advice_for_what_is_missing_names_its_job_and_makes_nothing_again_that_may_have_been_withdrawn(
+    settings, submitter, empty
+):
+    job = Job(settings, submitter, "advised")
+    job.publish("a").unlink()
+    job.publish("b", "another")
+    job.end()
+    write_due(settings)
+    (missing,) = rebuild(empty(), "default/cogs").missing
+    assert missing.code == "BLOB_GONE"
+    assert missing.remedy.endswith(f"geo-assets retry {job.job_id[:12]} --force")
+    unpublish_item(settings, "advised/b", by="test")
+    write_due(settings)
+    newest = receipts(settings, job)[-1]
+    newest.write_bytes(b"damaged")
+    told = {fault.what: fault.remedy for fault in rebuild(empty(), "default/cogs").missing if fault.code == "BLOB_GONE"}
+    assert told.keys() == {"advised/a", "advised/b"}
+    assert told["advised/b"].startswith(
+        "restore the newer receipt of its job, which may tell that the item was withdrawn"
+    )
+
+
 def test_a_table_name_that_another_source_has_holds_up_its_own_job_only(settings, submitter, empty):
     job, other = Job(settings, submitter, "clash"), Job(settings, submitter, "peace")
     name = "insert into geo.table_names values ('clash_t', 'default', 'clash', %(path)s, '', 'clash')"
