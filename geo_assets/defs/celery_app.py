@@ -70,7 +70,7 @@ def __getattr__(name: str) -> Celery:
         raise AttributeError(name)
     from importlib import import_module
 
-    from geo_assets.defs.code_server import PRELOADED
+    from geo_assets.defs.preloaded import PRELOADED
 
     for module in PRELOADED:  # before the worker forks its processes: each would import them again
         import_module(module)

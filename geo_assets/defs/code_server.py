@@ -16,22 +16,8 @@ import sys
 from multiprocessing import forkserver
 
 from geo_assets import logs
+from geo_assets.defs.preloaded import PRELOADED
 from geo_assets.settings import load_settings
-
-#: The modules that a run worker needs and that may be imported before a fork: nothing that starts a thread or opens a
-#: connection when it is imported. A module that is missing from this list costs its import in each run, no more.
-PRELOADED = (
-    "geo_assets.definitions",
-    "dagster_postgres",
-    "dagster._grpc.impl",
-    "sqlalchemy.dialects.postgresql.psycopg2",
-    "pybreaker",
-    "pypgstac.load",
-    "jsonschema_rs",
-    "pystac",
-    "shapely.ops",
-    "tenacity",
-)
 
 
 def serve(host: str, port: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from geo_assets.defs.code_server import PRELOADED
+from geo_assets.defs.preloaded import PRELOADED
 from geo_assets.defs.runs import Runs
 from geo_assets.extras import insist_on_extras
 from geo_assets.settings import Settings

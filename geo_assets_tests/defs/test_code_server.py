@@ -41,3 +41,13 @@ def test_a_code_server_ends_when_it_is_told_to_also_where_a_script_started_it_in
     finally:
         server.kill()
         server.wait()
+
+
+def test_what_a_run_worker_imports_is_not_the_program_that_it_is_forked_from():
+    """A child prepares the program of its parent once more, and Python warns if it is imported already."""
+    said = (
+        "import sys, importlib; from geo_assets.defs.preloaded import PRELOADED;"
+        " [importlib.import_module(name) for name in PRELOADED]; print('geo_assets.defs.code_server' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"

@@ -27,7 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from geo_assets.defs.code_server import PRELOADED
+from geo_assets.defs.preloaded import PRELOADED
 from geo_assets_tests.k8s import contained
 
 _JOBS = re.compile(r"/apis/batch/v1/namespaces/(?P<namespace>[^/]+)/jobs(?:/(?P<name>[^/]+)(?P<status>/status)?)?$")
