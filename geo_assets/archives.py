@@ -150,7 +150,7 @@ class _Header(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            msg = "it ends without the mark of a tar's end, so it may be cut off"
+            msg = "it ends without the mark of a tar's end: it may be cut off; if it is whole, pack it again"
             raise tarfile.ReadError(msg) from None
         except tarfile.HeaderError as error:
             msg = f"the header of a member is damaged ({error})"
