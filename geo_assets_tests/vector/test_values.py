@@ -320,6 +320,29 @@ def test_integers_of_many_digits_keep_them_all(tmp_path, rows):
     assert values(found, "x") == [1.5, 2.0, None]
 
 
+def test_fractions_of_a_dbf_keep_digits_that_a_double_does_not_hold(tmp_path, rows):
+    path = dbase(
+        tmp_path / "a.shp",
+        [("A", "N", 20, 5), ("Q", "N", 24, 15), ("E", "F", 19, 11), ("X", "N", 20, 5), ("S", "N", 18, 16)],
+        (b"12345678901234.12345", b"123.456000000000003", b"1.23456789012e+003", b"12345678901234.12345", b"0.1234567890123457"),
+        (b"-1.5", b"1234567.123456788947806", b"12345.12345678901", b"1e3", b"1.5000000000000000"),
+        (b"N/A", b"0.000000000000001", b"", b"2", b""),
+    )  # fmt: skip
+    found, said, plan, _ = rows(path)
+    assert [c.sql_type for c in plan.columns] == ["numeric(19,5)", *["double precision"] * 4]
+    assert values(found, "a") == [Decimal("12345678901234.12345"), Decimal("-1.5"), None]
+    assert values(found, "q") == [123.456, 1234567.123456789, 1e-15]
+    assert values(found, "e") == [1234.56789012, 12345.12345678901, None]
+    assert "'A': 1 value not a number, now NULL: 'N/A'" in said
+
+
+def test_text_of_a_dbf_that_is_cut_at_a_nul_is_counted(tmp_path, rows):
+    records = [(b"x\0y",), (b"padded\0\0",), (b"blank\0  ",), (b"\0",), (b"plain",)]
+    found, said, _, _ = rows(dbase(tmp_path / "a.shp", [("T", "C", 10, 0)], *records))
+    assert values(found, "t") == ["x", "padded", "blank", None, "plain"]
+    assert "'T': 1 value cut at a NUL character: 'x\\x00y'" in said
+
+
 def test_an_integer_that_a_double_cannot_hold_is_exact_also_beside_a_fraction(tmp_path, rows):
     numbers = [
         {"a": 2**53 + 1, "b": 2**64 - 1, "c": 1},

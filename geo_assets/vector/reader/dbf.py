@@ -2,9 +2,9 @@
 that it drops.
 
 Here: the layout of a DBF, and for each batch from GDAL the comparison with the bytes of the file. A field that is not a
-number, date or boolean as declared becomes NULL and is counted; integers of 19 digits and more are decimals, not
-doubles.
-Not here: text (`encodings.py` chooses its encoding).
+number, date or boolean as declared becomes NULL and is counted, as is text after a NUL; integers of 19 digits and more
+are decimals, not doubles, and so are fractions of which a double would be another number.
+Not here: the encoding of text (`encodings.py` chooses it).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geo_assets.once import remembered_of_file
 from geo_assets.text import how_many
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NO_BOOLEAN = "neither T, F, Y nor N, now NULL"
+CUT = "cut at a NUL character"
 
 _HEADER_BYTES = 32
 _DELETED = ord("*")
 _NUMBERS = frozenset("NF")
 _MAX_PRECISION = 76
 _SHX_HEADER, _SHX_RECORD = 100, 8
+
+#: Characters of a fraction that a double may not hold: 16 digits and a point; most decimals, and digits before
+#: them, that are compared with those of a double as whole numbers; records that are looked at at once.
+_MAY_BE_ROUNDED, _MOST_DECIMALS, _AT_ONCE = 17, 15, 1 << 16
 
 _PLAIN = r"^[+-]?\d+$"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
@@ -146,6 +152,8 @@ class DbfCheck:
                 and field.width <= _MAX_PRECISION
             ):
                 types[i] = _integral(dbf, field) or types[i]
+            elif str(types[i]) == "double" and field.kind in _NUMBERS and field.width >= _MAY_BE_ROUNDED:
+                types[i] = _fractional(shp.with_suffix(".dbf"), i) or types[i]
         columns = {i: (name, str(kind)) for i, (name, kind) in enumerate(zip(names, types, strict=True))}
         return cls(dbf, columns, tuple(_notes(dbf, shp)))
 
@@ -157,7 +165,10 @@ class DbfCheck:
         for position, (name, kind) in self.columns.items():
             column = columns[position]
             field = self.dbf.fields[position]
-            if column is None or field.kind not in "NFDL":
+            if column is None or field.kind not in "CNFDL":
+                continue
+            if field.kind == "C":
+                _count_cut(self.dbf, field, rows, name, findings)
                 continue
             columns[position] = _corrected(column, field.kind, kind, self.dbf.texts(field, rows), name, findings)
 
@@ -167,8 +178,8 @@ def _integral(dbf: Dbf, field: Field) -> pa.DataType | None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for first in range(0, len(dbf.records), 1 << 16):
-        text = dbf.texts(field, slice(first, first + (1 << 16))).drop_null()
+    for first in range(0, len(dbf.records), _AT_ONCE):
+        text = dbf.texts(field, slice(first, first + _AT_ONCE)).drop_null()
         odd = text.filter(pc.invert(pc.match_substring_regex(text, _PLAIN)))
         if any(
             (number := decimal_of(value)) is not None and number != number.to_integral_value()
@@ -176,6 +187,100 @@ def _integral(dbf: Dbf, field: Field) -> pa.DataType | None:
         ):
             return None
     return arrow_type(f"decimal({field.width}, 0)") if field.width else pa.int64()
+
+
+@remembered_of_file  # it is asked for when the file is inspected, and when it is loaded
+def _fractional(path: Path, position: int) -> pa.DataType | None:
+    """Return the decimal type of a column of fractions; None where a double holds each: written with its decimals it
+    is the same text.
+    """
+    import pyarrow.compute as pc
+
+    dbf = Dbf.open(path)
+    if dbf is None:
+        return None
+    field = dbf.fields[position]
+    if not 0 < field.decimals < field.width - 1 or field.width > _MAX_PRECISION or not _is_rounded(dbf, field):
+        return None
+    plain = rf"^[+-]?\d*(\.\d{{0,{field.decimals}}})?$"
+    for first in range(0, len(dbf.records), _AT_ONCE):
+        text = dbf.texts(field, slice(first, first + _AT_ONCE))
+        is_odd = true(pc.invert(pc.match_substring_regex(text, plain)))
+        if any(decimal_of(each) is not None for each in text.filter(is_odd).to_pylist()):
+            return None  # of more decimals than the header says
+    return arrow_type(f"decimal({field.width - 1}, {field.decimals})")
+
+
+def _is_rounded(dbf: Dbf, field: Field) -> bool:
+    """Whether a double would be another number than one of a column's fractions. To most one look at a character is
+    enough: the sixteenth digit from the right, where the number ends with the field.
+    """
+    sixteenth, last = field.offset + field.width - _MAY_BE_ROUNDED, field.offset + field.width - 1
+    for first in range(0, len(dbf.records), _AT_ONCE):
+        part = dbf.records[first : first + _AT_ONCE]
+        is_long = _is_digit(part[:, sixteenth]) | ~_is_digit(part[:, last])
+        if is_long.any() and _rounds(dbf, field, first + np.flatnonzero(is_long)):
+            return True
+    return False
+
+
+def _is_digit(characters: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return (characters >= ord("0")) & (characters <= ord("9"))
+
+
+def _rounds(dbf: Dbf, field: Field, rows: NDArray[np.int64]) -> bool:
+    """Whether a double would be another number than a fraction in one of these records."""
+    import pyarrow.compute as pc
+
+    if field.decimals <= _MOST_DECIMALS:
+        raw = dbf.records[rows, field.offset : field.offset + field.width]
+        rows = rows[~_surely_held(np.ascontiguousarray(raw), field.decimals)]
+    text = dbf.texts(field, rows)
+    text = text.filter(true(pc.match_substring_regex(text, rf"^[+-]?[\d.]{{{_MAY_BE_ROUNDED},}}$")))
+    text = text.filter(pc.match_substring_regex(text, _NUMBER))
+    pairs = ((each, f"{float(each):.{len(each.partition('.')[2])}f}") for each in text.to_pylist())
+    return any(Decimal(each) != Decimal(written) for each, written in pairs)
+
+
+def _whole(digits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the numbers whose digits are in the rows."""
+    total = np.zeros(len(digits), np.int64)
+    for column in digits.T:
+        total = total * 10 + (column - np.uint8(ord("0")))
+    return total
+
+
+def _surely_held(raw: NDArray[np.uint8], decimals: int) -> NDArray[np.bool_]:
+    """Return which fractions that end with their field a double holds: of the three doubles at it one rounds to it. In
+    whole numbers of its last decimal; not to make text of each takes a twentieth of the time.
+    """
+    before, after = raw[:, : -decimals - 1], raw[:, -decimals:]
+    is_digit = _is_digit(before)
+    is_plain = (raw[:, -decimals - 1] == ord(".")) & _is_digit(after).all(axis=1)
+    is_plain &= (is_digit | (before == ord(" ")) | (before == ord("-"))).all(axis=1)
+    whole = _whole(np.where(is_digit, before, np.uint8(ord("0")))[:, -_MOST_DECIMALS:])
+    fraction = _whole(after)
+    value, scale = whole + fraction / 10.0**decimals, np.longdouble(10) ** decimals
+    least = 0.5 - 4 * float(np.finfo(np.longdouble).eps * scale)
+    held = np.zeros(len(raw), dtype=bool)
+    for each in (np.nextafter(value, 0), value, np.nextafter(value, np.inf)):
+        held |= np.abs((each - whole) * scale - fraction) < least
+    held &= is_plain & ~is_digit[:, :-_MOST_DECIMALS].any(axis=1)
+    return held
+
+
+def _count_cut(dbf: Dbf, field: Field, rows: NDArray[np.int64], name: str, findings: Findings) -> None:
+    """Count texts with a NUL before their end; at the end it is padding, as blanks are."""
+    in_a_row = int(rows[-1]) - int(rows[0]) + 1 == len(rows)
+    chosen = slice(int(rows[0]), int(rows[-1]) + 1) if in_a_row else rows
+    part = dbf.records[chosen, field.offset : field.offset + field.width]
+    is_nul = part == 0
+    if not is_nul.any():
+        return
+    behind = np.maximum.accumulate(is_nul, axis=1) & ~is_nul & (part != ord(" "))
+    cut = part[behind.any(axis=1)]
+    if len(cut):
+        findings.add(name, CUT, (bytes(each).rstrip(b"\0 ") for each in cut))
 
 
 def _corrected(column: pa.Array, field: str, kind: str, text: pa.Array, name: str, findings: Findings) -> pa.Array:
@@ -232,17 +337,17 @@ def _numbers(column: pa.Array, text: pa.Array, *, whole: bool, name: str, findin
 
 
 def _decimals(text: pa.Array, kind: str, name: str, findings: Findings) -> pa.Array:
-    """Return integers of any width, from their digits."""
+    """Return numbers of any width, from their digits."""
     import pyarrow as pa
 
-    precision = int(kind.partition("(")[2].partition(",")[0])
+    precision, scale = map(int, kind.partition("(")[2].rstrip(")").split(","))
     values = []
     for original in text.to_pylist():
         number = None if original is None else decimal_of(original)
         if original is not None and number is None:
-            findings.add(name, NO_INTEGER, (original,))
+            findings.add(name, NO_NUMBER if scale else NO_INTEGER, (original,))
         values.append(number)
-    return pa.array(values, arrow_type(f"decimal({precision}, 0)"))
+    return pa.array(values, arrow_type(f"decimal({precision}, {scale})"))
 
 
 def has_only_number_signs(text: str) -> bool:
