@@ -84,6 +84,9 @@ _NOISE = re.compile(r"Unable to find driver|GDAL_SKIP|GetNoDataValue\(\)")
 #: Advice to programmers that GDAL appends.
 _ADVICE = re.compile(r" \(this (error|warning) can be turned .*?\)")
 
+#: The folders of a file, in what GDAL says of it.
+_FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s'\"/:]+/)+")
+
 #: The most messages kept: a file with a fault in each of a million blocks gets a report of a few lines.
 _MAX_MESSAGES = 20
 
@@ -97,7 +100,7 @@ class Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a message once."""
-        message = _ADVICE.sub("", record.getMessage())
+        message = _FOLDERS.sub("", _ADVICE.sub("", record.getMessage()))
         message = message.split(" in ", 1)[-1] if message.startswith("CPLE_") else message
         if message not in self.messages and not _NOISE.search(message) and len(self.messages) < _MAX_MESSAGES:
             self.messages.append(message)

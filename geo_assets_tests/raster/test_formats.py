@@ -3,6 +3,7 @@ that were written.
 """
 
 import io
+import logging
 import shutil
 import tarfile
 import zipfile
@@ -15,6 +16,7 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import gdal
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
@@ -495,3 +497,11 @@ def test_colours_that_are_multiplied_by_alpha_are_kept_and_that_is_said(folder, 
     result = converted(folder)
     assert_is(folder, result, values)
     assert any("multiplied by its alpha" in warning for warning in result.warnings())
+
+
+def test_what_gdal_warns_of_is_kept_without_the_folders_of_the_file():
+    with gdal.session() as log:
+        logging.getLogger("rasterio").warning(
+            "CPLE_AppDefined in /scratch/run-x1/0/scan.tif: see https://gdal.org/x/y (m/s)"
+        )
+    assert log.messages == ["scan.tif: see https://gdal.org/x/y (m/s)"]

@@ -343,6 +343,28 @@ def test_text_of_a_dbf_that_is_cut_at_a_nul_is_counted(tmp_path, rows):
     assert "'T': 1 value cut at a NUL character: 'x\\x00y'" in said
 
 
+def test_what_gdal_warns_of_is_said_without_our_path_to_the_file(tmp_path, rows):
+    path = dbase(tmp_path / "some lots.shp", [("A", "C", 5, 0)], (b"1",), (b"2",))
+    shell = [(0, 0), (0, 5), (5, 5), (5, 0), (0, 0)]
+    hole = [(x + 10, y + 10) for x, y in reversed(shell)]  # of no shell
+    rings = b"".join(struct.pack("<2d", *vertex) for vertex in shell + hole)
+    record = struct.pack("<I4d4I", 5, 0, 0, 15, 15, 2, 10, 0, 5) + rings
+    head = struct.pack(">7I", 9994, 0, 0, 0, 0, 0, 0)[:24]
+    sizes = (50 + 2 * (4 + len(record) // 2), 50 + 2 * 4)
+    for ending, size in zip((".shp", ".shx"), sizes, strict=True):
+        body = b"".join(
+            struct.pack(">2I", i + 1, len(record) // 2) + record
+            if ending == ".shp"
+            else struct.pack(">2I", 50 + i * (4 + len(record) // 2), len(record) // 2)
+            for i in range(2)
+        )
+        bounds = struct.pack("<2I8d", 1000, 5, 0, 0, 15, 15, 0, 0, 0, 0)
+        path.with_suffix(ending).write_bytes(head + struct.pack(">I", size) + bounds + body)
+    _, said, _, _ = rows(path)
+    assert "warning of GDAL: 'it contains polygon(s) with rings with invalid winding order" in said, said
+    assert "/" not in said
+
+
 def test_an_integer_that_a_double_cannot_hold_is_exact_also_beside_a_fraction(tmp_path, rows):
     numbers = [
         {"a": 2**53 + 1, "b": 2**64 - 1, "c": 1},

@@ -11,8 +11,8 @@ from typing import Any
 
 from geo_assets.text import how_many
 
-#: Originals that are shown of each fault, and characters of each.
-_SHOWN, _CHARACTERS = 5, 40
+#: Originals that are shown of each fault, and characters of each; of what is said of a whole layer.
+_SHOWN, _CHARACTERS, _OF_A_SENTENCE = 5, 40, 200
 
 
 class Findings:
@@ -39,7 +39,7 @@ class Findings:
         for original in originals:
             number += 1
             if len(shown) < _SHOWN:
-                shown[_short(original)] = None
+                shown[_short(original, _CHARACTERS if column is not None else _OF_A_SENTENCE)] = None
         self._counts[key] = self._counts.get(key, 0) + (number if count is None else count)
 
     def take(self, other: Findings, fault: str) -> None:
@@ -60,6 +60,6 @@ class Findings:
         return f"{what}: {', '.join(shown)}" + (", …" if len(shown) < count and len(shown) == _SHOWN else "")
 
 
-def _short(original: Any) -> str:
+def _short(original: Any, most: int) -> str:
     text = original.decode("latin-1") if isinstance(original, bytes) else str(original)
-    return repr(text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + "…")
+    return repr(text if len(text) <= most else text[:most] + "…")

@@ -171,12 +171,7 @@ def reading(dataset: Dataset) -> Iterator[None]:
 
 
 def _unreadable(dataset: Dataset, error: Exception) -> GeoAssetsError:
-    said = " ".join(
-        str(error)
-        .replace(str(dataset.path), dataset.name)
-        .replace(dataset.path.stem + dataset.path.suffix, dataset.name)
-        .split()
-    )
+    said = dataset.in_words(str(error))
     if "Too large feature" in said:
         return GeoAssetsError("TOO_LARGE", f"{dataset.name} has a feature larger than {BATCH_BYTES >> 20} MiB")
     said = without_name(said.partition(".; It might help")[0], dataset.name).replace(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import without_name
 from geo_assets.vector.reader.alike import Alike
 from geo_assets.vector.reader.arrow_types import times_of_day, whole_of
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer, geometry_position, storage
@@ -101,7 +102,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     configure()
     dataset = ref.dataset
     findings = Findings()
-    with _listening(dataset.format, findings):
+    with _listening(dataset, findings):
         if knows := dataset.format in KNOW_THEMSELVES:
             check_driver(dataset, info_of(dataset.path, 0)["driver"])
         arguments = arguments_of(dataset.format, ref.index)
@@ -188,14 +189,14 @@ def check_driver(dataset: Dataset, driver: str) -> None:
 
 
 @contextmanager
-def _listening(kind: Format, findings: Findings) -> Iterator[None]:
+def _listening(dataset: Dataset, findings: Findings) -> Iterator[None]:
     """Count the warnings of GDAL."""
-    idle = (*_IDLE_TALK, "Value '") if kind in _HELD else _IDLE_TALK
+    idle = (*_IDLE_TALK, "Value '") if dataset.format in _HELD else _IDLE_TALK
 
     def hear(message: Warning | str, *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
         if not text.startswith(idle):
-            findings.add(None, "warning of GDAL", (text[:200],))
+            findings.add(None, "warning of GDAL", (without_name(dataset.in_words(text), dataset.name),))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -7,6 +7,7 @@ features (`layers.py`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -81,6 +82,12 @@ class Dataset:
         default_factory=dict
     )  # what names the CRS of geometries of a GML, by layer
     listing: Listing | None = None  # its layers, where they are known
+
+    def in_words(self, said: str) -> str:
+        """Return what a library says of the file, with its name in the place of ours, and without our folders."""
+        folders = re.escape(str(self.path.parent)), r"(?<![\w.])/[^\s'\":]*"  # the second: where it was before
+        plain = re.sub(rf"(?:{'|'.join(folders)})/({re.escape(self.path.stem)}\.)", r"\1", " ".join(said.split()))
+        return plain.replace(self.path.name, self.name)
 
 
 @dataclass(frozen=True, slots=True)
