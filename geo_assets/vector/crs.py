@@ -97,6 +97,11 @@ def are_one(a: CRS, b: CRS) -> bool:
     return code is not None and (authority, code) == _code_of(b)[:2]
 
 
+def code_of(crs: CRS | None) -> int | None:
+    """Return the code of a CRS, by which PostGIS has it; None where it has none."""
+    return None if crs is None else _code_of(crs)[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Heights:
     """What a CRS says about heights, which the SRID of a table cannot."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.text import without_name
@@ -28,8 +29,10 @@ from geo_assets.vector.reader.flatgeobuf import unsigned_columns
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.gml_crs import crs_of_names
 from geo_assets.vector.reader.gml_geometries import IN_PART
+from geo_assets.vector.reader.gpkg_srids import srids_of_layer
 from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure, info_of
 from geo_assets.vector.reader.read_once import FID, arguments_of, last_of, opened
+from geo_assets.vector.reader.srids import ANOTHER_SRID
 from geo_assets.vector.reader.stated import Scan, Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, TAKEN_FOR_UTC, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
@@ -373,7 +376,7 @@ class _Batches:
         names = self._fields.names
         geometry, places = self._places(reader.schema)
         wanted = None if only is None or self._check is not None else {*only, *self._unused.wanted}
-        first_row = 0
+        first_row, strays = 0, self._strays(reader.schema, geometry)
         for batch in reader:
             fids = batch.column(FID).cast(pa.int64())
             if self._are_invented:
@@ -393,6 +396,8 @@ class _Batches:
                 continue
             wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), batch.column(FID))
             faults = self._faults(wkb, fids)
+            if len(strays):
+                faults |= dict.fromkeys(np.flatnonzero(np.isin(fids, strays)).tolist(), ANOTHER_SRID)
             if unread := self._unread_by_place(wkb, first_row):
                 faults |= unread
                 wkb = pc.if_else(np.isin(np.arange(len(wkb)), list(unread)), pa.scalar(None, wkb.type), wkb)
@@ -448,6 +453,19 @@ class _Batches:
         wanted = fids.to_numpy(zero_copy_only=False)[rows].tolist()
         faults = self._unread(wanted)
         return {row: faults[fid] for row, fid in zip(rows.tolist(), wanted, strict=True) if fid in faults}
+
+    def _strays(self, schema: pa.Schema, geometry: int | None) -> NDArray[np.int64]:
+        """Return the ids of features of a GeoPackage whose geometry names another SRID than the others."""
+        dataset = self._ref.dataset
+        if geometry is None or dataset.format is not Format.GPKG:
+            return np.zeros(0, dtype=np.int64)
+        with damage(self._ref.title):
+            found = srids_of_layer(
+                dataset.path, self._ref.layer or "", schema.field(FID).name, schema.field(geometry).name
+            )
+        if found.note is not None:
+            self._findings.add(None, found.note, (), found.count)
+        return found.strays
 
     def _unread_by_place(self, wkb: pa.Array, first: int) -> dict[int, str]:
         """Return rows whose geometry GDAL did not read, or in part, by what the text says."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.crs import code_of, parse_file_crs
 from geo_assets.vector.geoparquet import bounds_of, kinds_of
 from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text
@@ -101,7 +102,24 @@ def find_geometry(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> G
     found = _found(file, ref, attributes=attributes)
     if found.encoding != "WKB":
         _tell_coordinates(found, file)
+    elif found.placing is None and found.position >= 0 and found.srid is None and found.crs is not None:
+        _expect_srid(found, file)
     return found
+
+
+def _expect_srid(found: Geometry, file: pq.ParquetFile) -> None:
+    """Have EWKB held against the CRS that its column is declared to be in; where its first rows name another SRID,
+    against that, with a note.
+    """
+    if not holds_bytes(file.schema_arrow.field(found.position).type):
+        return
+    declared = code_of(parse_file_crs(found.crs))
+    srid, _ = srid_of_most(_srids_of_some(file, found.position))
+    if declared is not None and (srid in {0, declared}):
+        found.srid = declared
+    elif srid:
+        found.srid = srid
+        found.notes.append(f"its geometries name SRID {srid}, and were taken for those of its CRS, as it is declared")
 
 
 def _found(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> Geometry:
@@ -391,10 +409,13 @@ def _named(file: pq.ParquetFile, position: int, ref: LayerRef) -> Geometry | Non
 def _srids_of_some(file: pq.ParquetFile, position: int) -> list[int]:
     import pyarrow.compute as pc
 
-    sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
+    names = file.schema_arrow.names
+    alone = names.count(names[position]) == 1
+    columns, at = ([names[position]], 0) if alone else (None, position)
+    sample = next(file.iter_batches(_SAMPLE_ROWS, columns=columns, use_threads=False), None)
     if sample is None:
         return []
-    wkb = as_binary(sample.column(position))
+    wkb = as_binary(storage(sample.column(at)))
     srids: list[int] = srids_of(wkb.filter(pc.greater_equal(pc.binary_length(wkb), SHORTEST))).tolist()
     return srids
 

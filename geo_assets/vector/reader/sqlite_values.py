@@ -121,7 +121,7 @@ class SQLiteCheck:
             GeoAssetsError: VECTOR_UNSUPPORTED.
         """
         connection = read_only(path)
-        return cls(connection, table, _key_of(connection, table, key))
+        return cls(connection, table, key_of(connection, table, key))
 
     def watch(self, names: list[str], types: list[pa.DataType], *, times: bool = False) -> None:
         """Check the columns that could hold an invalid value.
@@ -147,7 +147,7 @@ class SQLiteCheck:
         known = {name.lower() for name in (*names, self.key or "")}
         with suppress(sqlite3.OperationalError):  # there is no such table where no layer has a geometry
             known.update(name for (name,) in self.connection.execute(geometry, (self.table,)))
-        there = self.connection.execute(f"pragma table_xinfo({_quoted(self.table)})").fetchall()
+        there = self.connection.execute(f"pragma table_xinfo({quoted(self.table)})").fetchall()
         lost = [f"{name!r} ({kind})" for _, name, kind, *_ in there if name.lower() not in known]
         if not lost:
             return None
@@ -164,9 +164,9 @@ class SQLiteCheck:
             return
         numbers = fids.to_numpy(zero_copy_only=False)
         odd = self._odd(present)
-        names = ", ".join(_quoted(self.columns[i][0]) for i in present)
-        key = _quoted(self.key)
-        table = _quoted(self.table)
+        names = ", ".join(quoted(self.columns[i][0]) for i in present)
+        key = quoted(self.key)
+        table = quoted(self.table)
         query = f"select {key}, {names} from {table} where {key} between ? and ? and ({odd})"  # noqa: S608
         found = self.connection.execute(query, (int(numbers.min()), int(numbers.max()))).fetchall()
         if found:
@@ -178,21 +178,21 @@ class SQLiteCheck:
             return
         self.looked_at.add(tuple(positions))
         for position in positions:
-            column = _quoted(self.columns[position][0])
-            query = f"select {column} from {_quoted(self.table)} where {self._odd([position])} limit 1"  # noqa: S608
+            column = quoted(self.columns[position][0])
+            query = f"select {column} from {quoted(self.table)} where {self._odd([position])} limit 1"  # noqa: S608
             if found := self.connection.execute(query).fetchone():
                 what = f"{self.columns[position][0][:63]!r} has {str(found[0])[:40]!r}, which its type cannot hold"
-                raise _without_numbers(self.table, what)
+                raise without_numbers(self.table, what)
 
     def _odd(self, positions: Collection[int]) -> str:
-        odd = ((_ODD | _ODD_TIMES)[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
+        odd = ((_ODD | _ODD_TIMES)[self.columns[i][1]].format(quoted(self.columns[i][0])) for i in positions)
         return " or ".join(odd) or "false"
 
     @cached_property
     def rows(self) -> int | None:
         """The number of rows; None where SQLite knows the layer by another name than GDAL."""
         try:
-            found = self.connection.execute(f"select count(*) from {_quoted(self.table)}").fetchone()  # noqa: S608
+            found = self.connection.execute(f"select count(*) from {quoted(self.table)}").fetchone()  # noqa: S608
         except sqlite3.OperationalError:
             return None
         return int(found[0])
@@ -204,7 +204,7 @@ class SQLiteCheck:
         if self.key is None:
             return None
         try:
-            query = f"select max({_quoted(self.key)}) from {_quoted(self.table)}"  # noqa: S608 - quoted names
+            query = f"select max({quoted(self.key)}) from {quoted(self.table)}"  # noqa: S608 - quoted names
             (found,) = self.connection.execute(query).fetchone()
         except sqlite3.OperationalError:
             return None
@@ -245,14 +245,14 @@ class SQLiteCheck:
 
     def _first(self, geometry: str) -> tuple[bytes, bytes] | None:
         """How the first geometry of a table begins: its own header, and that of its WKB; None where it is not plain."""
-        table, column = _quoted(self.table), _quoted(geometry)
+        table, column = quoted(self.table), quoted(geometry)
         kind = self.connection.execute("select type from sqlite_master where name = ?", (self.table,)).fetchone()
         if kind != ("table",):
             return None
         query = f"select {column} from {table} where {column} is not null limit 1"  # noqa: S608 - quoted names
         first = self.connection.execute(query).fetchone()
         start = _start_of_wkb(first[0]) if first else None
-        return None if start is None else (first[0][:4], first[0][start : start + _WKB_HEADER])
+        return None if start is None else (first[0][:8], first[0][start : start + _WKB_HEADER])
 
     def scan(self, geometry: str, bounds: BoundingBox) -> Scan | None:
         """Check values and geometry headers in one scan; None where the headers differ, or are not plain.
@@ -266,7 +266,7 @@ class SQLiteCheck:
         found = self._first(geometry)
         if found is None:
             return None
-        table, column = _quoted(self.table), _quoted(geometry)
+        table, column = quoted(self.table), quoted(geometry)
         head, wkb = found
         start = _ENVELOPES[head[3] >> 1 & 7]
         least = (
@@ -328,22 +328,23 @@ def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[
         with closing(read_only(path)) as connection:
             if column.lower() not in _columns_of(connection, table):
                 return {}
-            own = _key_of(connection, table, key)
+            own = key_of(connection, table, key)
             if own is None:
                 missing.update(fids)
-                query = f"select count(*) from {_quoted(table)} where {_quoted(column)} is null"  # noqa: S608
+                query = f"select count(*) from {quoted(table)} where {quoted(column)} is null"  # noqa: S608
                 if len(missing) > connection.execute(query).fetchone()[0]:
-                    raise _without_numbers(table, f"one of its geometries is {NO_GEOMETRY}")
+                    raise without_numbers(table, f"one of its geometries is {NO_GEOMETRY}")
                 return {}
-            there = f"{_quoted(own)} between ? and ? and {_quoted(column)} is not null"
-            query = f"select {_quoted(own)} from {_quoted(table)} where {there}"  # noqa: S608 - quoted names
+            there = f"{quoted(own)} between ? and ? and {quoted(column)} is not null"
+            query = f"select {quoted(own)} from {quoted(table)} where {there}"  # noqa: S608 - quoted names
             present = {row[0] for row in connection.execute(query, (min(fids), max(fids)))}
         return dict.fromkeys(present.intersection(fids), NO_GEOMETRY)
 
     return faults
 
 
-def _without_numbers(table: str, what: str) -> GeoAssetsError:
+def without_numbers(table: str, what: str) -> GeoAssetsError:
+    """The refusal of a table of which a faulty row cannot be found."""
     return GeoAssetsError(
         "VECTOR_UNSUPPORTED",
         f"the table {table[:63]!r} has no key of integers, so that a faulty row cannot be found in it, and {what}",
@@ -423,10 +424,10 @@ def _columns_of(connection: sqlite3.Connection, table: str) -> dict[str, int]:
     """Return the names of the columns in lower case, also of generated ones, with the place of each in the primary
     key, from 1; 0: not in it.
     """
-    return {row[1].lower(): row[5] for row in connection.execute(f"pragma table_xinfo({_quoted(table)})")}
+    return {row[1].lower(): row[5] for row in connection.execute(f"pragma table_xinfo({quoted(table)})")}
 
 
-def _key_of(connection: sqlite3.Connection, table: str, key: str) -> str | None:
+def key_of(connection: sqlite3.Connection, table: str, key: str) -> str | None:
     """Return the column by whose numbers GDAL identifies rows, which it names, else SQLite's own; None where it has no
     numbers: of a table WITHOUT ROWID, and of one of a GeoPackage whose key is not one column of integers.
 
@@ -443,6 +444,7 @@ def _key_of(connection: sqlite3.Connection, table: str, key: str) -> str | None:
     return key if key.lower() == _ROWID or found.get(key.lower()) else None
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name as SQL has it."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
