@@ -31,6 +31,9 @@ _MOST_COLUMNS = 1600
 
 _EXACT_IN_DOUBLE = 2**53
 
+#: What is in the place of a number that Python's JSON cannot write.
+_MARK = "\0number\0"
+
 #: Numbers from here on are written with an exponent: measures, and marks of no value.
 _ALL_ARE_ROUNDED = 1e22
 
@@ -41,19 +44,33 @@ def properties_of(feature: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def exact(text: str) -> float | str:
-    """Return a number that is written as a fraction; the text itself where it is beyond 2**53, and a double would be
-    another number.
+def exact(text: str) -> float | bytes:
+    """Return a number that is written as a fraction; as it is written, in bytes, which no other value of JSON is, where
+    it is beyond 2**53, and a double would be another number.
     """
     value = float(text)
     if not _EXACT_IN_DOUBLE < abs(value) < _ALL_ARE_ROUNDED:
         return value
-    return value if Decimal(text) in {Decimal(value), Decimal(repr(value))} else text
+    return value if Decimal(text) in {Decimal(value), Decimal(repr(value))} else text.encode()
 
 
 def scalar(value: Any) -> Any:
     """Return an id unchanged, or as JSON text where it is nested."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    return _written(value) if isinstance(value, dict | list) else value
+
+
+def _written(value: Any, *, allow_nan: bool = True) -> str:
+    """Return a value as JSON, with numbers that are kept in bytes as they were written."""
+    kept: list[str] = []
+
+    def mark(number: bytes) -> str:
+        kept.append(number.decode())
+        return _MARK
+
+    text = json.dumps(value, ensure_ascii=False, default=mark, allow_nan=allow_nan)
+    for number in kept:
+        text = text.replace(json.dumps(_MARK), number, 1)
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +239,7 @@ def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
         return pa.ExtensionArray.from_storage(pa.json_(), _texts(texts, pa.string(), column, findings))
     if column.as_text:
         values = _finite(values, column, findings)
-        values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        values = [v if v is None or isinstance(v, str) else _written(v) for v in values]
     if wire in {"string", "date32", "time64[us]", ZONED, NAIVE}:
         text = _texts(values, pa.string(), column, findings)
         if wire in {ZONED, NAIVE}:
@@ -255,6 +272,6 @@ def _finite(value: Any, column: Column, findings: Findings) -> Any:
 
 def _dump(value: Any, column: Column, findings: Findings) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return _written(value, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value, column, findings), ensure_ascii=False)
+        return _written(_finite(value, column, findings))
