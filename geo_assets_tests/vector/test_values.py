@@ -336,6 +336,14 @@ def test_fractions_of_a_dbf_keep_digits_that_a_double_does_not_hold(tmp_path, ro
     assert "'A': 1 value not a number, now NULL: 'N/A'" in said
 
 
+def test_a_number_that_fills_its_field_of_a_dbf_without_a_point_is_held_beside_fractions(tmp_path, rows):
+    """GDAL writes so what is too large for the field: the digits that there is room for."""
+    records = [(b"100000000000000005250476",), (b"0.100000000000000",), (b"-3.5",)]
+    found, _, plan, _ = rows(dbase(tmp_path / "a.shp", [("Q", "N", 24, 15)], *records))
+    assert plan.columns[0].sql_type == "numeric(39,15)"
+    assert values(found, "q") == [Decimal(100000000000000005250476), Decimal("0.1"), Decimal("-3.5")]
+
+
 def test_text_of_a_dbf_that_is_cut_at_a_nul_is_counted(tmp_path, rows):
     records = [(b"x\0y",), (b"padded\0\0",), (b"blank\0  ",), (b"\0",), (b"plain",)]
     found, said, _, _ = rows(dbase(tmp_path / "a.shp", [("T", "C", 10, 0)], *records))

@@ -194,21 +194,30 @@ def _fractional(path: Path, position: int) -> pa.DataType | None:
     """Return the decimal type of a column of fractions; None where a double holds each: written with its decimals it
     is the same text.
     """
-    import pyarrow.compute as pc
-
     dbf = Dbf.open(path)
     if dbf is None:
         return None
     field = dbf.fields[position]
     if not 0 < field.decimals < field.width - 1 or field.width > _MAX_PRECISION or not _is_rounded(dbf, field):
         return None
-    plain = rf"^[+-]?\d*(\.\d{{0,{field.decimals}}})?$"
+    usual, most = field.width - 1 - field.decimals, field.width  # digits before the point, also of what has none
+    digits = usual
     for first in range(0, len(dbf.records), _AT_ONCE):
         text = dbf.texts(field, slice(first, first + _AT_ONCE))
-        is_odd = true(pc.invert(pc.match_substring_regex(text, plain)))
-        if any(decimal_of(each) is not None for each in text.filter(is_odd).to_pylist()):
+        longer = text.filter(_is_not(text, field.decimals, usual))
+        others = longer.filter(_is_not(longer, field.decimals, most))
+        digits = most if len(longer) > len(others) else digits
+        if any(decimal_of(each) is not None for each in others.to_pylist()):
             return None  # of more decimals than the header says
-    return arrow_type(f"decimal({field.width - 1}, {field.decimals})")
+    precision = digits + field.decimals
+    return arrow_type(f"decimal({precision}, {field.decimals})") if precision <= _MAX_PRECISION else None
+
+
+def _is_not(text: pa.Array, decimals: int, digits: int) -> pa.Array:
+    """Which texts are no number of so many decimals and digits before them at most."""
+    import pyarrow.compute as pc
+
+    return true(pc.invert(pc.match_substring_regex(text, rf"^[+-]?\d{{0,{digits}}}(\.\d{{0,{decimals}}})?$")))
 
 
 def _is_rounded(dbf: Dbf, field: Field) -> bool:
