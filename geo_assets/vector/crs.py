@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import warnings as suppressed
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +32,9 @@ _LONGITUDE_FIRST = {("OGC", "CRS84"): 4326, ("OGC", "CRS83"): 4269, ("OGC", "CRS
 
 #: A grid whose positions differ by less over the whole layer is the same grid, written with fewer digits. Metres.
 _SAME_GRID_METRES = 0.5
+
+#: What follows the name of a datum where it is said in words.
+_IN_WORDS = " datum"
 
 #: Points along each edge of a box when it is transformed: a curved edge may bulge out.
 _DENSIFY = 21
@@ -212,6 +216,15 @@ def _plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: 
     _check_on_earth(file_crs, name)
     authority, code, warning = _code_of(file_crs)
     source = f"{authority}:{code}" if code and not warning else file_crs.to_wkt("WKT2_2019")
+    is_in_words = code is None and _IN_WORDS in _datum_of(file_crs)
+    if is_in_words and (same := _same_grid(file_crs, source, bounds, _is_datum_by_name)) is not None:
+        grid, code, metres = same
+        said = (
+            f"its CRS {file_crs.name!r} on {_datum_of(file_crs)!r} was taken for EPSG:{code} ({grid.name}), from which"
+            f" it differs by at most {max(metres, 0.001):.3f} m here"
+        )
+        plan = _plan_crs(grid, target_crs, bounds, name)
+        return replace(plan, warnings=(said, *plan.warnings))
     if target_crs is None and code is not None:
         return CrsPlan(source, file_crs.name, code, warnings=(warning,) if warning else (), authority=authority)
     if target_crs is None:
@@ -408,7 +421,7 @@ def _nearest_grid(file_crs: CRS, source: str, bounds: BoundingBox, name: str) ->
     """Return the EPSG grid on the same datum that hardly differs here; coordinates are transformed to it, which is
     exact.
     """
-    found = _same_grid(file_crs, source, bounds)
+    found = _same_grid(file_crs, source, bounds, _is_datum_by_code)
     if found is None:
         raise GeoAssetsError(
             "INVALID_CRS",
@@ -423,14 +436,15 @@ def _nearest_grid(file_crs: CRS, source: str, bounds: BoundingBox, name: str) ->
     return _transformed(file_crs, source, grid, code, bounds, warning)
 
 
-def _same_grid(file_crs: CRS, source: str, bounds: BoundingBox) -> tuple[CRS, int, float] | None:
+def _same_grid(
+    file_crs: CRS, source: str, bounds: BoundingBox, is_of_datum: Callable[[CRS, CRS], bool]
+) -> tuple[CRS, int, float] | None:
     from pyproj import CRS
     from pyproj.aoi import AreaOfInterest
     from pyproj.database import query_crs_info
     from pyproj.enums import PJType
 
-    datum = file_crs.geodetic_crs.to_epsg() if file_crs.is_projected and file_crs.geodetic_crs else None
-    if datum is None:
+    if not file_crs.is_projected or file_crs.geodetic_crs is None:
         return None
     candidates = query_crs_info(
         "EPSG", PJType.PROJECTED_CRS, area_of_interest=AreaOfInterest(*geographic_box(source, bounds)), contains=False
@@ -438,12 +452,36 @@ def _same_grid(file_crs: CRS, source: str, bounds: BoundingBox) -> tuple[CRS, in
     best: tuple[CRS, int, float] | None = None
     for candidate in candidates:
         grid = CRS.from_epsg(int(candidate.code))
-        if grid.geodetic_crs is None or grid.geodetic_crs.to_epsg() != datum:
+        if not is_of_datum(file_crs, grid):
             continue
         metres = _largest_shift(file_crs, grid, bounds)  # infinite where there is no transformation between them
         if metres <= (best[2] if best else _SAME_GRID_METRES):
             best = (grid, int(candidate.code), metres)
     return best
+
+
+def _is_datum_by_code(crs: CRS, grid: CRS) -> bool:
+    code = crs.geodetic_crs.to_epsg() if crs.geodetic_crs else None
+    return code is not None and grid.geodetic_crs is not None and grid.geodetic_crs.to_epsg() == code
+
+
+def _is_datum_by_name(crs: CRS, grid: CRS) -> bool:
+    """Whether a CRS names the datum of a grid in words that PROJ does not know, as MapInfo's: `CH1903+ datum for
+    Switzerland`; the ellipsoid and the meridian must be the same, too.
+    """
+    datum = _datum_of(grid)
+    if not datum or not _datum_of(crs).startswith(f"{datum}{_IN_WORDS}"):
+        return False
+    shapes = [
+        (each.ellipsoid.semi_major_metre, round(each.ellipsoid.inverse_flattening, 6), each.prime_meridian.longitude)
+        for each in (crs, grid)
+        if each.ellipsoid is not None and each.prime_meridian is not None
+    ]
+    return len(shapes) == 2 and shapes[0] == shapes[1]
+
+
+def _datum_of(crs: CRS) -> str:
+    return str(crs.datum.name) if crs.datum is not None else ""
 
 
 def _largest_shift(one: CRS, other: CRS, bounds: BoundingBox) -> float:

@@ -1,6 +1,7 @@
+import geopandas as gpd
 import numpy as np
 import pytest
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from geo_assets.epsg import parse_code
@@ -101,6 +102,27 @@ def test_a_grid_written_with_fewer_digits_is_transformed_to_the_grid_it_is():
     assert "differs by at most 0.08" in plan.warnings[0]
     moved = transformer(plan.source, plan.srid).transform(LONDON[0], LONDON[1])
     assert np.allclose(moved, LONDON[:2], atol=0.1)
+
+
+@pytest.mark.parametrize("target", [None, "EPSG:4326"])
+def test_a_grid_whose_datum_mapinfo_names_in_words_is_the_grid_it_is(tmp_path, look, target):
+    bern = gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([2_600_000], [1_200_000]), crs=2056)
+    (plan,) = look(write(bern, tmp_path / "a.mif"), target_crs=target).layers
+    note = (
+        "its CRS 'unnamed' on 'CH1903+ datum for Switzerland' was taken for EPSG:2056 (CH1903+ / LV95), from which it"
+        " differs by at most 0.001 m here"
+    )
+    assert (plan.srid, plan.source_crs, plan.warnings[0]) == (4326 if target else 2056, "EPSG:2056", note)
+
+
+@pytest.mark.parametrize("code", [2180, 31467])
+def test_a_grid_that_mapinfo_has_on_another_datum_is_not_that_grid(tmp_path, look, code):
+    crs = CRS.from_epsg(code)
+    x, y = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True).transform(19 if code == 2180 else 9, 51)
+    grid = gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([x], [y]), crs=code)
+    path = write(grid, tmp_path / "a.mif")  # GDAL writes WGS 84
+    with pytest.raises(GeoAssetsError, match="has no EPSG code"):
+        look(path)
 
 
 def test_a_crs_of_ones_own_needs_a_target():
