@@ -288,11 +288,16 @@ class Rebuild:
     is_done: bool
 
 
-def known_jobs(conn: psycopg.Connection[Any]) -> dict[str, Rebuild | None]:
-    """Job -> its rebuild; None for a job that was submitted to this database."""
+def known_jobs(conn: psycopg.Connection[Any], job_id: str | None = None) -> dict[str, Rebuild | None]:
+    """Job -> its rebuild; None for a job that was submitted to this database. All, or one."""
     with conn.cursor(row_factory=class_row(Rebuild)) as cursor:
-        made = cursor.execute("select job_id, receipt, done_at is not null as is_done from geo.rebuilds").fetchall()
-    found: dict[str, Rebuild | None] = {job_id: None for (job_id,) in conn.execute("select job_id from geo.jobs")}
+        made = cursor.execute(
+            """select job_id, receipt, done_at is not null as is_done from geo.rebuilds
+                where %(job)s::text is null or job_id = %(job)s""",
+            {"job": job_id},
+        ).fetchall()
+    jobs = conn.execute("select job_id from geo.jobs where %(job)s::text is null or job_id = %(job)s", {"job": job_id})
+    found: dict[str, Rebuild | None] = {known: None for (known,) in jobs}
     return {**found, **{rebuild.job_id: rebuild for rebuild in made}}
 
 
@@ -300,13 +305,16 @@ def known_jobs(conn: psycopg.Connection[Any]) -> dict[str, Rebuild | None]:
 Ended = tuple[int, datetime | None]
 
 
-def ended_attempts(conn: psycopg.Connection[Any]) -> dict[str, set[Ended]]:
-    """Job -> its attempts that have ended."""
+def ended_attempts(conn: psycopg.Connection[Any], job_id: str | None = None) -> dict[str, set[Ended]]:
+    """Job -> its attempts that have ended; of all jobs, or of one."""
     found: dict[str, set[Ended]] = {}
-    for job_id, *ended in conn.execute(
-        "select job_id, attempt, ended_at from geo.attempts where outcome is not null"
-    ).fetchall():
-        found.setdefault(job_id, set()).add((ended[0], ended[1]))
+    rows = conn.execute(
+        """select job_id, attempt, ended_at from geo.attempts
+            where outcome is not null and (%(job)s::text is null or job_id = %(job)s)""",
+        {"job": job_id},
+    )
+    for known, attempt, ended_at in rows.fetchall():
+        found.setdefault(known, set()).add((attempt, ended_at))
     return found
 
 

@@ -16,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import psycopg
+
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import receipts as ledger
 from geo_assets.receipts.model import UNREADABLE, Head, number_of
-from geo_assets.receipts.write import all_receipts, fetched
+from geo_assets.receipts.stored import all_receipts, fetched
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import Container, open_container
 from geo_assets.text import how_many
@@ -87,6 +89,12 @@ def _newer(
         for (job_id, path), (is_newer, error) in zip(asked, pool.map(look, asked), strict=True):
             if is_newer:
                 yield job_id, path, error
+
+
+def tells_of_more(conn: psycopg.Connection[Any], container: Container, job_id: str, path: str) -> bool:
+    """Whether a receipt of a known job tells of more than the ledger, or nobody knows what it tells."""
+    known, ended = ledger.known_jobs(conn, job_id), ledger.ended_attempts(conn, job_id)
+    return any(_newer(container, {job_id: [path]}, known, ended))
 
 
 def _is_taken_up(container: Container, path: str, begun: ledger.Rebuild | None) -> bool:

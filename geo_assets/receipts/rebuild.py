@@ -47,8 +47,9 @@ from geo_assets.receipts.model import (
 )
 from geo_assets.receipts.newer import to_be_entered
 from geo_assets.receipts.places import in_its_place
+from geo_assets.receipts.stored import all_receipts, fetched
 from geo_assets.receipts.verify import Fault, remedy_of
-from geo_assets.receipts.write import all_receipts, fetched, write_due
+from geo_assets.receipts.write import write_due
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac
 from geo_assets.stages.context import StageContext
@@ -137,13 +138,9 @@ class _Work:
 
     def _pass_over(self, container: Container, path: str, error: GeoAssetsError) -> None:
         self._open.add(path.split("/")[1])
-        is_newer = error.code == "RECEIPT_OF_NEWER_RELEASE"
-        self._name(
-            error.code if is_newer else "RECEIPT_UNREADABLE",
-            f"{container}/{path}",
-            error.message,
-            error.remedy if is_newer else _OTHERWISE,
-        )
+        told = ("RECEIPT_UNREADABLE", _OTHERWISE)
+        code, remedy = (error.code, error.remedy) if error.code == "RECEIPT_OF_NEWER_RELEASE" else told
+        self._name(code, f"{container}/{path}", error.message, remedy)
 
     def enter(self, receipt: Stored) -> bool:
         """Enter the rows of a job; false after naming why that cannot be."""

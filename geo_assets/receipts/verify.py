@@ -33,7 +33,7 @@ from geo_assets.ledger.vector_loads import loaded_over
 from geo_assets.outcomes import Outputs, read_outputs
 from geo_assets.raster.models import ValidateReport, ValidateRequest
 from geo_assets.receipts.model import PUBLISHED, UNREADABLE
-from geo_assets.receipts.write import fetched, newest_receipt
+from geo_assets.receipts.stored import fetched, newest_receipt
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac, reading
 from geo_assets.stages.context import StageContext

@@ -3,8 +3,8 @@
 Here: the document as of now, its file in a store, which jobs need a new one. Not here: its form (`model.py`),
 checking and reading it (`verify.py`, `newer.py`, `rebuild.py`).
 
-A receipt is never overwritten: one that is newer has a higher number, and the last few are kept. If it cannot be
-written now, its job stays due, and the janitor writes it.
+A receipt is never overwritten: one that is newer has a higher number, and the last few are kept, and those that tell of
+what the ledger does not know. If it cannot be written now, its job stays due, and the janitor writes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any
@@ -27,11 +26,13 @@ from geo_assets import __version__
 from geo_assets.database.connections import TRANSIENT, connect
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger import receipts as ledger
-from geo_assets.receipts.model import COLLECTIONS, FOLDER, PUBLISHED, ROWS, Head, Stored, lines_of, number_of
+from geo_assets.receipts.model import COLLECTIONS, FOLDER, PUBLISHED, ROWS, Head, lines_of
+from geo_assets.receipts.newer import tells_of_more
+from geo_assets.receipts.stored import stored_receipts
 from geo_assets.settings import Settings
 from geo_assets.stac import reading
 from geo_assets.storage.blobs import BlobRef
-from geo_assets.storage.containers import Container, open_container
+from geo_assets.storage.containers import open_container
 
 #: Seconds for `write_due` where a person waits for its end; the janitor writes the rest.
 AT_A_DOOR = 5.0
@@ -181,7 +182,7 @@ def write_now(settings: Settings, job_id: str) -> str:
             made again all that the one before it tells.
     """
     with connect(settings) as conn:
-        rebuild = ledger.known_jobs(conn).get(job_id)
+        rebuild = ledger.known_jobs(conn, job_id).get(job_id)
     if rebuild is not None and not rebuild.is_done:
         raise GeoAssetsError(
             "STILL_AT_WORK",
@@ -207,7 +208,7 @@ def _write(settings: Settings, job_id: str) -> BlobRef | None:
             return None
         conn.commit()  # the lock is the session's
         container.ensure()
-        earlier = _there(container, job_id)
+        earlier = stored_receipts(container, job_id)
         number = max(earlier, default=0) + 1
         changes = ledger.pending_changes(conn, job_id)  # what comes after this may be told, and is told again
         conn.rollback()
@@ -218,7 +219,8 @@ def _write(settings: Settings, job_id: str) -> BlobRef | None:
         ledger.told(conn, changes)
         conn.commit()
         for old in sorted(earlier, reverse=True)[_KEPT - 1 :]:
-            container.delete(earlier[old])
+            if not tells_of_more(conn, container, job_id, earlier[old]):
+                container.delete(earlier[old])
     return ref
 
 
@@ -233,45 +235,3 @@ def _document(conn: psycopg.Connection[Any], job_id: str, number: int, folder: P
             digest.update(data)
             out.write(data)
     return file, digest.hexdigest()
-
-
-def _there(container: Container, job_id: str | None = None) -> dict[int, str]:
-    """Number -> path of the receipts of a job in a container."""
-    found = {}
-    for page in container.list(f"{FOLDER}/{job_id}/"):
-        for blob in page:
-            number = number_of(blob.path.rpartition("/")[2])
-            if number is not None:
-                found[number] = blob.path
-    return found
-
-
-def all_receipts(container: Container) -> dict[str, list[str]]:
-    """Job -> paths of its receipts in a container, the newest first."""
-    found: dict[str, dict[int, str]] = {}
-    for page in container.list(f"{FOLDER}/"):
-        for blob in page:
-            parts = blob.path.split("/")
-            number = number_of(parts[-1])
-            if len(parts) == 3 and number is not None:
-                found.setdefault(parts[1], {})[number] = blob.path
-    return {job_id: [paths[number] for number in sorted(paths, reverse=True)] for job_id, paths in found.items()}
-
-
-def newest_receipt(container: Container, job_id: str) -> str | None:
-    """The path of a job's newest receipt in a container; None if it has none."""
-    found = _there(container, job_id)
-    return found[max(found)] if found else None
-
-
-@contextmanager
-def fetched(container: Container, path: str) -> Iterator[Stored]:
-    """A receipt of a store, as a file of our own.
-
-    Raises:
-        GeoAssetsError: RECEIPT_UNREADABLE; SOURCE_GONE.
-    """
-    with tempfile.TemporaryDirectory(prefix="geo_assets_receipt_") as folder:
-        copy = Path(folder) / "receipt"
-        container.download(path, copy)
-        yield Stored(copy, f"{container}/{path}")

@@ -96,6 +96,25 @@ def ledger_rows(settings):
         return dict(conn.execute("select task_key, at from geo.published").fetchall())
 
 
+def test_a_receipt_that_tells_of_more_than_the_ledger_is_not_replaced_by_later_ones(settings, delivered, older):
+    deliver(delivered, "c")
+    write_due(settings)
+    newest = receipts(settings, delivered)[-1]
+    again = copy(delivered)
+    again.settings = older
+    for attempt in range(3, 8):
+        deliver(again, "b", attempt=attempt)
+        write_due(older)
+    assert len(receipts(settings, delivered)) == 4
+    assert newest.exists()
+    assert rebuild(older, "default/cogs").items == 1
+    for attempt in (8, 9):
+        deliver(again, "b", attempt=attempt)
+        write_due(older)
+    assert not newest.exists(), "it was taken up"
+    assert len(receipts(settings, delivered)) == 3
+
+
 def test_a_job_at_work_takes_up_its_newer_receipt_when_it_has_ended(settings, delivered, older):
     deliver(delivered, "c")
     write_due(settings)

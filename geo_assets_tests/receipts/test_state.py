@@ -18,8 +18,9 @@ from geo_assets.ledger.published import Published
 from geo_assets.ledger.table_names import release_name
 from geo_assets.receipts import rebuild as module
 from geo_assets.receipts.rebuild import rebuild
+from geo_assets.receipts.stored import all_receipts
 from geo_assets.receipts.verify import Scope, verify
-from geo_assets.receipts.write import all_receipts, write_due
+from geo_assets.receipts.write import write_due
 from geo_assets.stac import pgstac
 from geo_assets.stac.collection import Described
 from geo_assets.stages.unpublish import unpublish_collection, unpublish_item, unpublish_job

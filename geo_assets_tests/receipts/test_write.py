@@ -17,7 +17,8 @@ from geo_assets.file_stages import COGS
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import PublishedTask
 from geo_assets.ledger.published import Published
-from geo_assets.receipts.write import newest_receipt, print_receipt, receipt_lines, write_due
+from geo_assets.receipts.stored import newest_receipt
+from geo_assets.receipts.write import print_receipt, receipt_lines, write_due
 from geo_assets.stac import pgstac
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.unpublish import unpublish_item
