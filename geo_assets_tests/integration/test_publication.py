@@ -127,17 +127,12 @@ def test_two_jobs_on_one_collection_never_claim_what_the_other_replaced(cli, tmp
     assert {t["status"] for t in once_more.values()} == {"skipped"}
 
 
-def test_an_archive_with_one_bad_layer_publishes_none_of_its_tables(cli, tmp_path):
+def test_an_archive_with_a_layer_that_postgresql_refuses_publishes_none_of_its_tables(cli, tmp_path):
+    columns = 1590  # of eight bytes each, which is more than a row may take
+    bad = [["lon", "lat", *(f"c{i}" for i in range(columns))], ["1", "2", *["123456789012"] * columns]]
     with zipfile.ZipFile(tmp_path / "half.zip", "w") as archive:
         archive.writestr("good.csv", "lon,lat\n1,2\n")
-        archive.writestr(
-            "bad.csv",
-            "lon,lat,"
-            + ",".join(f"c{i}" for i in range(1700))
-            + "\n"
-            + ",".join(["1", "2"] + ["x" * 50] * 1700)
-            + "\n",
-        )
+        archive.writestr("bad.csv", "".join(",".join(row) + "\n" for row in bad))
     upload(cli, tmp_path / "half.zip", "one-bad-layer")
     _, tasks = ingest(cli, "one-bad-layer")
     assert tasks["half.zip"]["status"] in {"quarantined", "failed"}
