@@ -138,8 +138,8 @@ def test_where_one_of_several_layers_is_refused_no_table_is_published(cli, tmp_p
 def test_a_transformation_is_named_with_its_accuracy(cli, tmp_path):
     path = write(points(3), tmp_path / "a.gpkg")  # in the middle of Germany
     arguments = ("load", str(path), "--table", "vector.moved", "--target-crs")
-    assert "  transform  Inverse of ETRS89 to WGS 84 (1)" in (said := cli.run(*arguments, "EPSG:4258").stdout)
-    assert "(to 1 m)" in said
+    said = cli.run(*arguments, "EPSG:4258").stdout  # some releases of PROJ also name the changes of axes
+    assert re.search(r"^  transform  .*Inverse of ETRS89 to WGS 84 \(1\).* \(to 1 m\)$", said, re.MULTILINE)
     assert "(exact)" in cli.run(*arguments, "EPSG:3857", "--allow-drift").stdout
     arguments = (*arguments[:-1], "--allow-drift", "--source-crs", "EPSG:4267", "--override-crs", "--target-crs")
     done = cli.run(*arguments, "EPSG:4326")
