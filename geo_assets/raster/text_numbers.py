@@ -123,7 +123,7 @@ def not_held(values: NDArray[np.float64], words: Sequence[bytes], dtype: np.dtyp
     far = np.flatnonzero(np.isfinite(values) & (np.abs(values) >= _WHOLE_DOUBLES))
     for i in far.tolist():  # a double may be off there itself
         wrong[i] |= words[i].lstrip(b"+-").isdigit() and int(words[i]) != int(held[i])
-    return wrong
+    return np.asarray(wrong)
 
 
 def _last_places(words: Sequence[bytes]) -> NDArray[np.float64]:

@@ -279,7 +279,7 @@ def _cells(
             holds = (west - wide >= w) & (east + wide <= e)
             touch |= meets
             within |= known & holds & (south - high >= box[1]) & (north + high <= box[3])
-    return touch, within
+    return np.asarray(touch), np.asarray(within)
 
 
 def _of_cells(corners: NDArray[Any]) -> NDArray[Any]:
