@@ -34,6 +34,7 @@ from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
 from geo_assets.stac.pgstac import count_collections
 from geo_assets.text import how_many
+from geo_assets.vector.reader.rings import are_compiled
 
 #: With less free space a single drone mosaic can fill the disk.
 _LOW_DISK_BYTES = 5 * 1024**3
@@ -78,6 +79,7 @@ def _common_checks(settings: Settings, stack: Stack) -> list[Check]:
         ("launches", lambda: _launches(settings)),
         ("alerts", lambda: _alerts(settings)),
         ("GDAL", lambda: _gdal(settings)),
+        ("polygons", _polygons),
         ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
         ("children", lambda: _children(settings)),
@@ -268,6 +270,20 @@ def _gdal(settings: Settings) -> Finding:
             remedy="install the wheels of rasterio and pyogrio: make setup",
         )
     return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in facts.items()))
+
+
+def _polygons() -> Finding:
+    if are_compiled():
+        return Finding(what="polygons", level="ok", found="checked by compiled code, and by GEOS what it leaves")
+    return Finding(
+        what="polygons",
+        level="warning",
+        found="checked by GEOS alone: large loads take half as long again",
+        remedy=(
+            "install the wheel for this processor; in a checkout: uv sync --inexact --reinstall-package geo_assets;"
+            " there is code for Linux on x86_64 and aarch64"
+        ),
+    )
 
 
 def _storage(check: StorageCheck) -> Finding:

@@ -22,8 +22,9 @@ from geo_assets.stages.vector_load import _as_found
 from geo_assets.vector.models import Found, InspectRequest, StreamRequest
 from geo_assets.vector.reader import geometry
 from geo_assets.vector.reader.batches import BATCH_ROWS
+from geo_assets.vector.reader.filters import LayerFilter
 from geo_assets.vector.reader.inspect import inspect
-from geo_assets.vector.reader.simple import Worth
+from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 from geo_assets.vector.reader.stream import stream
 from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, contradicting, write
@@ -308,7 +309,7 @@ def test_metadata_of_a_geoparquet_that_is_wrong_is_not_believed(tmp_path, said):
 def test_what_geos_is_asked_about_is_what_its_bytes_prove(tmp_path, kind, later, monkeypatch):
     path = write(gpd.GeoDataFrame({"n": range(len(KINDS[kind]))}, geometry=KINDS[kind], crs=4326), tmp_path / "a.gpkg")
     proven = loaded(path, later=later)
-    monkeypatch.setattr(Worth, "is_due", lambda _: False)
+    monkeypatch.setattr(LayerFilter, "_sound", lambda _self, _batch, headers: Sound.nothing(headers))
     assert loaded(path, later=later) == proven
 
 

@@ -9,7 +9,6 @@ rest, those that cannot be kept are rejected; of the rest, those that do not tou
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conditions import evaluate
 from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.reader.layers import open_layer
-from geo_assets.vector.reader.simple import Sound, Worth, inside, sound
+from geo_assets.vector.reader.simple import Sound, inside, sound
 from geo_assets.vector.reader.wkb import COLLECTION, Headers
 from geo_assets.vector.types import FEWER_COLUMNS, MOST_COLUMNS
 from geo_assets.vector.where import columns_of, find_column, parse
@@ -66,7 +65,6 @@ class LayerFilter:
         if options.bbox is not None and crs is not None:
             self._box = Box.of(options.bbox, parse_code(options.bbox_crs), crs, title)
         self._title = title
-        self._bytes_pay = Worth()
 
     @property
     def positions(self) -> set[int]:
@@ -122,9 +120,8 @@ class LayerFilter:
         return cleaned
 
     def look(self, batch: Batch, headers: Headers, *, unchecked: bool = False) -> tuple[Sound, geometry.Cleaned]:
-        """Look at every geometry of a batch: which `clean` keeps as they are shows in the bytes of many; it parses the
-        others. The bytes are not looked at where that has saved less time than it takes: of countries' borders too few
-        are proven.
+        """Look at every geometry of a batch: which `clean` keeps as they are shows in the bytes of most; it parses the
+        others.
 
         Args:
             batch: what `apply` left.
@@ -134,14 +131,8 @@ class LayerFilter:
         Returns:
             What is sound, and the others, in their order.
         """
-        began = time.thread_time()
-        due = not self.reads_geometry and self._bytes_pay.is_due()
-        found = self._sound(batch, headers) if due else Sound.nothing(headers)
-        looked = time.thread_time()
-        rest = batch.geometries(~found.rows)
-        cleaned = self.clean(rest, unchecked=unchecked)
-        if due:
-            self._bytes_pay.note(looked - began, time.thread_time() - looked, batch.wkb.nbytes, rest.wkb.nbytes)
+        found = Sound.nothing(headers) if self.reads_geometry else self._sound(batch, headers)
+        cleaned = self.clean(batch.geometries(~found.rows), unchecked=unchecked)
         return found, cleaned
 
     def _sound(self, batch: Batch, headers: Headers) -> Sound:

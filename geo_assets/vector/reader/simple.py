@@ -1,25 +1,13 @@
 """Geometries that are valid beyond doubt, told from their WKB and moved in it: without parsing it, and without GEOS.
 
-Here: sufficient conditions and why they suffice, whether it is worth while to look, and other coordinates for the same
-bytes. What does not meet them is not invalid: `geometry.py` asks GEOS.
+Here: sufficient conditions, and other coordinates for the same bytes. What does not meet them is not invalid:
+`geometry.py` asks GEOS.
 
 * A point is valid if its coordinates are finite. So must heights be, of all.
 * A line is valid if they are, and two of its vertices differ.
-* A polygon of one ring is valid if the ring is closed, has four vertices or more, and turns about some centre c always
-  in one direction and once. Then the directions from c to its vertices increase strictly and each once, so two edges
-  have no point in common but that of neighbours: the polygon is star-shaped, its ring simple.
+* A polygon of one ring is valid if the ring is simple, which `rings.c` tells, compiled: it is closed, and its edges
+  meet nowhere but at the vertices of neighbours. A vertex may be repeated.
 * A Multi geometry of one member is valid if the member is.
-
-A ring turns in one direction if the orientation of (v[i], v[i+1], c) has the same sign for every edge. Computed in
-doubles, the determinant of three points differs from the exact one by at most `_BOUND` times the sum of the magnitudes
-of its two products (Shewchuk, Adaptive Precision Floating-Point Arithmetic and Fast Robust Geometric Predicates, 1997,
-section 4.3: the first stage of orient2d), provided that nothing overflows or underflows: coordinates are below 1e12
-where this is used, and `_TINY` is far above the smallest product that has full precision. So a value beyond the bound
-has the sign of the exact one.
-
-It turns once if the line through c to the right is crossed upwards once. Each edge turns by less than half a turn, so
-none passes over a half plane, and each full turn goes from below (y < c.y) to above (y >= c.y) exactly once. Whether y
-is below c.y is exact: a difference of two doubles is zero only if they are equal.
 """
 
 from __future__ import annotations
@@ -32,22 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.vector.models import BoundingBox
+from geo_assets.vector.reader.rings import simple_rings
 from geo_assets.vector.reader.wkb import LINE, MULTILINE, MULTIPOINT, MULTIPOLYGON, POINT, POLYGON, Headers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from geo_assets.vector.ends import Way
-
-#: Half the distance from 1 to the next double, and of the determinant: (3 + 16 eps) eps.
-_EPSILON = 2.0**-53
-_BOUND = (3 + 16 * _EPSILON) * _EPSILON
-
-#: A determinant below this is not told from zero.
-_TINY = 1e-250
-
-#: Batches that are not looked at where a look did not pay: one in so many tells whether it does by now.
-_LEFT_OUT = 31
 
 #: Bytes of WKB: byte order and type; a count.
 _HEADER, _COUNT = 5, 4
@@ -83,34 +62,6 @@ class Sound:
         """None of them."""
         count = len(headers.codes)
         return cls(headers, np.zeros(count, dtype=np.bool_), np.full((count, 4), np.nan))
-
-
-class Worth:
-    """Whether a look at bytes takes less time than it saves, by how it was before; asked and told by several threads,
-    of which one more or less may ask.
-    """
-
-    def __init__(self) -> None:
-        self._left_out = 0
-
-    def is_due(self) -> bool:
-        """Whether to look at the next batch."""
-        if self._left_out <= 0:
-            return True
-        self._left_out -= 1
-        return False
-
-    def note(self, look: float, others: float, size: int, size_of_others: int) -> None:
-        """Take in how it was with one batch. GEOS takes as long for a byte of what is proven as of the others.
-
-        Args:
-            look: time that the look took, in seconds.
-            others: time that was taken for what is not proven.
-            size: of the batch, in bytes.
-            size_of_others: of what is not proven.
-        """
-        if size_of_others and others * (size - size_of_others) / size_of_others < look:
-            self._left_out = _LEFT_OUT
 
 
 def sound(wkb: pa.Array, headers: Headers) -> Sound:
@@ -252,7 +203,7 @@ class _Group:
         if single == LINE:
             good &= (boxes[:, 0] < boxes[:, 2]) | (boxes[:, 1] < boxes[:, 3])
         elif single == POLYGON:
-            good &= _star_shaped(x, y, self.starts, self.counts, boxes)
+            good &= simple_rings(x, y, self.starts, self.counts)
         return np.asarray(good)
 
     def whole(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -380,30 +331,3 @@ def _values(array: pa.Array, dtype: str) -> NDArray[Any]:
     wide = np.int64 if pa.types.is_large_binary(array.type) else np.int32
     first, last = np.frombuffer(offsets, wide)[[array.offset, array.offset + len(array)]].tolist()
     return np.frombuffer(data, np.uint8)[first:last].view(dtype)
-
-
-def _star_shaped(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    starts: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    boxes: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Which rings turn about the middle of their box in one direction and once. NaN makes no comparison true."""
-    ends = starts + counts - 1
-    closed = (counts >= _SMALLEST_RING) & (x[starts] == x[ends]) & (y[starts] == y[ends])
-    dx = x - np.repeat((boxes[:, 0] + boxes[:, 2]) / 2, counts)
-    dy = y - np.repeat((boxes[:, 1] + boxes[:, 3]) / 2, counts)
-    one, other = dx[:-1] * dy[1:], dx[1:] * dy[:-1]
-    turn = one - other
-    unsure = _BOUND * (np.abs(one) + np.abs(other)) + _TINY
-    below = dy < 0
-    upwards = np.zeros(len(x), dtype=np.int8)
-    upwards[:-1] = below[:-1] & ~below[1:]
-    left, right = np.zeros(len(x), dtype=np.int8), np.zeros(len(x), dtype=np.int8)
-    left[:-1], right[:-1] = turn > unsure, turn < -unsure
-    for each in (upwards, left, right):
-        each[ends] = 0  # from one ring to the next there is no edge
-    lefts, rights, ups = (np.add.reduceat(each, starts, dtype=np.int64) for each in (left, right, upwards))
-    edges = counts - 1
-    return np.asarray(closed & ((lefts == edges) | (rights == edges)) & (ups == 1))

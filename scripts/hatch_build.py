@@ -1,0 +1,69 @@
+"""Compiles `geo_assets/vector/reader/rings.c` when the package is built, for a wheel or in place.
+
+Here: by what, and what the wheel is called then. The machine's own C compiler is used if there is one, else that of
+ziglang, which PyPI has for Linux and which is fetched for the build alone. The result needs no library, not even the C
+library, so one wheel serves every Python and every Linux of a processor. Elsewhere nothing is compiled: the package
+works without, and large loads of polygons take longer (`geo-assets doctor` says so).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+#: Beside `rings.py`, which would be hidden by a `rings.so`.
+FOLDER, LIBRARY = "geo_assets/vector/reader", "librings.so"
+
+#: Where doubles are those of IEEE 754 and nothing is computed in more digits.
+PROCESSORS = {"x86_64", "aarch64"}
+
+#: The order of operations is that of the source: the proofs in it depend on it.
+FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC", "-nostdlib"]
+
+#: Without this, zig compiles for the processor that it runs on.
+ANY_PROCESSOR = "-mcpu=baseline"
+
+ZIG = "ziglang>=0.14,<1"
+
+
+def is_compiled_here() -> bool:
+    """Whether this is a machine for which it is compiled."""
+    return sys.platform == "linux" and platform.machine() in PROCESSORS and sys.maxsize > 2**32
+
+
+def compiler() -> str | None:
+    """The C compiler of this machine."""
+    return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+
+
+class Rings(BuildHookInterface):  # type: ignore[type-arg, misc]
+    """What hatchling calls before it packs a wheel, or makes an editable installation."""
+
+    def dependencies(self) -> list[str]:
+        """What the build needs besides hatchling."""
+        return [ZIG] if is_compiled_here() and compiler() is None else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and name the wheel after the processor."""
+        if self.target_name != "wheel" or not is_compiled_here():
+            return
+        source, target = Path(self.root, FOLDER, "rings.c"), Path(self.root, FOLDER, LIBRARY)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            made = Path(folder, target.name)
+            own = compiler()
+            command = [own] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
+            caches = {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
+            subprocess.run([*command, *FLAGS, "-o", made, source], check=True, env={**os.environ, **caches})
+            made.replace(target)  # at once: a process may have the one before in use
+        if version != "editable":
+            build_data["artifacts"].append(f"{FOLDER}/{LIBRARY}")
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-manylinux_2_17_{platform.machine()}"
