@@ -31,6 +31,10 @@ EMPTY_ROWS = "rows of nothing, which were left out"
 WKB_EXTENSIONS = frozenset({b"geoarrow.wkb", b"ogc.wkb"})
 
 
+class NotAsStated(Exception):  # noqa: N818 - it is the layer's to be looked at before, no error
+    """A layer that was read as its file states it is not so."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerRef:
     """One layer of a dataset."""
@@ -39,7 +43,9 @@ class LayerRef:
     index: int = 0
     layer: str | None = None  # None where the file is one layer
     sound_values: bool = False  # an earlier scan found that each value has its column's type
-    ids_are_checked: bool = False  # by who reads it: that they ascend
+    as_stated: bool = (
+        False  # read as its file states it; who reads it checks that ids ascend, and begins anew if need be
+    )
 
     @property
     def beside(self) -> Path:

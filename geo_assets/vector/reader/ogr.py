@@ -29,7 +29,7 @@ from geo_assets.vector.reader.flatgeobuf import unsigned_columns
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.gml_crs import crs_of_names
 from geo_assets.vector.reader.gml_geometries import IN_PART
-from geo_assets.vector.reader.gpkg_srids import srids_of_layer
+from geo_assets.vector.reader.gpkg_srids import stray_ids
 from geo_assets.vector.reader.listing import KNOW_THEMSELVES, SEVERAL_LAYERS, configure, info_of
 from geo_assets.vector.reader.read_once import FID, arguments_of, last_of, opened
 from geo_assets.vector.reader.srids import ANOTHER_SRID
@@ -168,7 +168,7 @@ def _reading_well(ref: LayerRef, table: Any) -> Iterator[None]:
     option, careful = _BY_FEATURE.get(ref.dataset.format), True
     if ref.dataset.format is Format.GPKG:
         with damage(ref.title):
-            careful = not ref.ids_are_checked and table.may_be_repeated()
+            careful = not ref.as_stated and table.may_be_repeated()
     if option is None:
         yield
         return
@@ -370,13 +370,19 @@ class _Batches:
 
     def of(self, reader: pa.RecordBatchReader, only: Collection[int] | None = None) -> Iterator[Batch]:
         """Yield the reader's batches; `only`: the columns that were requested."""
+        with stray_ids(self._ref, reader.schema, self._findings) as strays:
+            yield from self._read(reader, only, strays)
+
+    def _read(
+        self, reader: pa.RecordBatchReader, only: Collection[int] | None, strays: NDArray[np.int64]
+    ) -> Iterator[Batch]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         names = self._fields.names
         geometry, places = self._places(reader.schema)
         wanted = None if only is None or self._check is not None else {*only, *self._unused.wanted}
-        first_row, strays = 0, self._strays(reader.schema, geometry)
+        first_row = 0
         for batch in reader:
             fids = batch.column(FID).cast(pa.int64())
             if self._are_invented:
@@ -453,19 +459,6 @@ class _Batches:
         wanted = fids.to_numpy(zero_copy_only=False)[rows].tolist()
         faults = self._unread(wanted)
         return {row: faults[fid] for row, fid in zip(rows.tolist(), wanted, strict=True) if fid in faults}
-
-    def _strays(self, schema: pa.Schema, geometry: int | None) -> NDArray[np.int64]:
-        """Return the ids of features of a GeoPackage whose geometry names another SRID than the others."""
-        dataset = self._ref.dataset
-        if geometry is None or dataset.format is not Format.GPKG:
-            return np.zeros(0, dtype=np.int64)
-        with damage(self._ref.title):
-            found = srids_of_layer(
-                dataset.path, self._ref.layer or "", schema.field(FID).name, schema.field(geometry).name
-            )
-        if found.note is not None:
-            self._findings.add(None, found.note, (), found.count)
-        return found.strays
 
     def _unread_by_place(self, wkb: pa.Array, first: int) -> dict[int, str]:
         """Return rows whose geometry GDAL did not read, or in part, by what the text says."""

@@ -31,7 +31,7 @@ from geo_assets.vector.models import (
     StreamRequest,
 )
 from geo_assets.vector.reader import geometry
-from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
+from geo_assets.vector.reader.batches import Batch, LayerRef, NotAsStated, OpenLayer
 from geo_assets.vector.reader.conversion import as_json, convert
 from geo_assets.vector.reader.filters import LayerFilter, Selection, crs_of, filter_of
 from geo_assets.vector.reader.findings import Findings
@@ -79,10 +79,7 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
         sender = _Sender(plan, filter_of(ref, layer, plan.options), crs_of(layer, plan.options), ref.title)
         writer = pa.ipc.new_stream(sink, sender.schema)
         batches = layer.read({column.position for column in plan.columns} | sender.filter.positions)
-        for selected, prepared in in_order(batches, sender.prepare, threads=sender.threads):
-            sendable, rejected = sender.convert(selected, prepared)
-            if sender.differs:
-                break
+        for sendable, rejected in sender.sent(batches):
             for piece in _bounded(sendable):
                 writer.write_batch(piece)
             for piece in _bounded(rejected) if rejected is not None else ():
@@ -360,6 +357,17 @@ class _Sender:
             repaired=dict(self._repaired),
             warnings=notes,
         )
+
+    def sent(self, batches: Iterator[Batch]) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | None]]:
+        """Yield what is sent of each batch, and what is rejected, until the layer turns out to be another."""
+        try:
+            for selected, prepared in in_order(batches, self.prepare, threads=self.threads):
+                made = self.convert(selected, prepared)
+                if self.differs:
+                    return
+                yield made
+        except NotAsStated:
+            self.differs = True
 
     def is_whole(self, layer: OpenLayer) -> bool:
         """Whether no feature was lost; False where its file may have stated something else than what there is.
