@@ -13,6 +13,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from geo_assets.vector.types import GEOMETRY_COLUMN, KEY
+
 #: PostgreSQL truncates longer identifiers silently (NAMEDATALEN - 1).
 MAX_IDENTIFIER_BYTES = 63
 
@@ -40,7 +42,7 @@ to trailing true union unique user using variadic verbose when where window with
 _SYSTEM_COLUMNS = "ctid xmin xmax cmin cmax tableoid oid"
 
 #: The columns that every table has already.
-OWN_COLUMNS = ("gid", "geom")
+OWN_COLUMNS = (KEY, GEOMETRY_COLUMN)
 
 RESERVED = frozenset((*_KEYWORDS.split(), *_SYSTEM_COLUMNS.split(), *OWN_COLUMNS))
 

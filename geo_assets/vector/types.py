@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 GEOMETRY_COLUMN = "geom"
 
+#: The key that every table has; it is not part of the source's schema.
+KEY = "gid"
+
 #: Attributes that a table may have: PostgreSQL's 1,600 columns without `gid` and `geom`.
 MOST_COLUMNS = 1598
 

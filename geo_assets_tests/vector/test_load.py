@@ -26,6 +26,7 @@ from geo_assets.vector.reader import stream as stream_module
 from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.reader.placing import Placing
 from geo_assets.vector.schemas import reject_schema, wire_schema
+from geo_assets.vector.tables import incoming as incoming_module
 from geo_assets.vector.tables import load as load_module
 from geo_assets.vector.tables.load import StageOptions, stage_table
 from geo_assets.vector.tables.session import Session, open_session
@@ -335,6 +336,7 @@ def test_the_rows_of_an_empty_table_are_counted(dsn, db, asked):
     plan = plan.model_copy(update={"feature_count": 0})
     assert stage(dsn, plan, ipc(batch.schema, batch.slice(0, 0)), 0).rows == 0
     assert sum("count(*)" in statement for statement in asked) == 1
+    assert db.value("insert into vector_staging.a__s1 (a) values (4) returning gid") == 1
     db.run("drop table vector_staging.a__s1")
 
 
@@ -379,12 +381,22 @@ def test_a_geometry_of_another_type_is_refused_by_the_column(dsn, db, wkb):
     assert db.staged() == []
 
 
-def test_a_batch_that_is_not_what_it_says_is_not_passed_on(dsn, db):
+def test_a_batch_that_is_not_what_it_says_condemns_its_child_unasked_as_it_may_wait_to_send_more(dsn, db):
     plan = plan_of(1, t="string")
     batch = pa.record_batch(
         [pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()), pa.array([POINT])], schema=wire_schema(plan.columns)
     )
-    assert "UTF8" in refused("INTERNAL", dsn, plan, ipc(batch.schema, batch), 1)
+    with pytest.raises(GeoAssetsError, match="UTF8") as caught:
+        stage_table(
+            dsn,
+            plan,
+            "a",
+            ipc(batch.schema, batch),
+            lambda: pytest.fail("it is asked"),
+            staging_suffix="s1",
+            source="a.gpkg",
+        )
+    assert caught.value.code == "SANDBOX_CRASHED"
     assert db.staged() == []
 
 
@@ -460,6 +472,29 @@ def test_a_stream_that_would_take_more_memory_than_its_bytes_condemns_its_child_
         )
     assert caught.value.code == "SANDBOX_CRASHED"
     assert db.staged() == []
+
+
+def test_what_fails_in_our_own_process_ends_the_load_and_its_child_with_a_closed_pipe(dsn, db, monkeypatch):
+    plan, batch = simple()
+    file = ipc(batch.schema, batch)
+
+    def fails(*_):
+        raise ModuleNotFoundError("left out")
+        yield
+
+    def report():
+        assert file.closed, "the child still waits for us to read"
+        raise GeoAssetsError("INTERNAL", "BrokenPipeError")
+
+    monkeypatch.setattr(incoming_module, "_numbered", fails)
+    with pytest.raises(ModuleNotFoundError):
+        stage_table(dsn, plan, "a", file, report, staging_suffix="s1", source="a.gpkg")
+    assert db.staged() == []
+
+
+def test_a_row_that_is_added_to_a_table_by_hand_gets_the_next_number(load, db, tmp_path):
+    table = load(write(points(3, a=[1, 2, 3]), tmp_path / "a.gpkg"), "numbered").table
+    assert db.value("insert into {t} (a) values (4) returning gid", t=table) == 4
 
 
 def test_rejects_that_come_compressed_condemn_their_child_too(dsn, db):

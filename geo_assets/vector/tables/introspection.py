@@ -13,12 +13,10 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.types import KEY
 
 #: Where tables are published.
 SCHEMA = "vector"
-
-#: The key that every table has; it is not part of the source's schema.
-_KEY = "gid"
 
 #: Types to which a column's values can be converted without loss.
 _WIDER = {
@@ -99,7 +97,7 @@ def columns(conn: psycopg.Connection[Any], oid: int) -> dict[str, str]:
         " attnum",
         oid=oid,
     )
-    return {name: kind.removeprefix("public.") for name, kind in found if name != _KEY}
+    return {name: kind.removeprefix("public.") for name, kind in found if name != KEY}
 
 
 def drifts(old: dict[str, str], new: dict[str, str]) -> list[Drift]:

@@ -32,7 +32,7 @@ from geo_assets.vector.tables.staging import (
     staging_lock,
     text_literal,
 )
-from geo_assets.vector.types import FEWER_COLUMNS, GEOMETRY_COLUMN
+from geo_assets.vector.types import FEWER_COLUMNS, GEOMETRY_COLUMN, KEY
 
 #: `<table>__<suffix>` and `<table>__<suffix>r`, its rejects, stay within 63 bytes.
 _SUFFIX = re.compile(r"[a-z0-9]{1,10}")
@@ -105,7 +105,7 @@ def stage_table(
             incoming.copy(run, name)
             rejected = incoming.copy_rejects(run, f"{name}r")
             sent = incoming.finish()
-            stored = _keyed(run, name)
+            stored = _keyed(run, name, incoming.rows)
             _check_count(plan, stored, sent, incoming.rows, source)
             _check_rejects(run, f"{name}r", sent, rejected, source)
             _complete(run, plan, name, _table_comment(plan, source, comment), options)
@@ -142,7 +142,7 @@ def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     is_known = _begin(run, plan.srid, name.rpartition("__")[2])
     if plan.srid and not is_known:
         _add_reference(run, plan, source)
-    columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity")]
+    columns: list[sql.Composable] = [sql.SQL("{} bigint generated always as identity").format(sql.Identifier(KEY))]
     columns += [
         sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns
     ]
@@ -201,17 +201,19 @@ def _geometry_sql(plan: LayerPlan) -> sql.Composed:
     )
 
 
-def _keyed(run: Session, name: str) -> int:
-    """Add the primary key; returns the number of rows. PostgreSQL counts them while it builds the index, so that the
-    table need not be read once more for it: exactly, because all are of this transaction, and as a float4, which is
-    exact below 2^24. It says -1 of an empty table, and PostgreSQL 18 of any where autovacuum is off.
+def _keyed(run: Session, name: str, last: int) -> int:
+    """Add the primary key, and have its sequence go on after the last number; returns the number of rows. PostgreSQL
+    counts them while it builds the index, so that the table need not be read once more for it: exactly, because all
+    are of this transaction, and as a float4, which is exact below 2^24. It says -1 of an empty table, and PostgreSQL 18
+    of any where autovacuum is off.
     """
     table = staged_table(name)
-    run(sql.SQL("alter table {} add primary key (gid)").format(table))
-    ((counted,),) = run(
-        sql.SQL("select reltuples::bigint from pg_class where oid = {}::regclass").format(
-            sql.Literal(table.as_string(None))
-        )
+    run(sql.SQL("alter table {} add primary key ({})").format(table, sql.Identifier(KEY)))
+    ((counted, _),) = run(
+        sql.SQL(
+            "select reltuples::bigint, setval(pg_get_serial_sequence({0}, {1}), {2}, {3}) from pg_class where oid ="
+            " {0}::regclass"
+        ).format(sql.Literal(table.as_string(None)), sql.Literal(KEY), sql.Literal(max(last, 1)), sql.Literal(last > 0))
     )
     if 0 <= counted < _INEXACT_FLOAT4:
         return int(counted)
