@@ -25,8 +25,9 @@ FOLDER, LIBRARY = "geo_assets/vector/reader", "librings.so"
 #: Where doubles are those of IEEE 754 and nothing is computed in more digits.
 PROCESSORS = {"x86_64", "aarch64"}
 
-#: The order of operations is that of the source: the proofs in it depend on it.
-FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC", "-nostdlib"]
+#: The order of operations is that of the source: the proofs in it depend on it. Freestanding: a compiler may be there
+#: without the headers of a C library.
+FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-ffreestanding", "-shared", "-fPIC", "-nostdlib"]
 
 #: Without this, zig compiles for the processor that it runs on.
 ANY_PROCESSOR = "-mcpu=baseline"
@@ -44,6 +45,21 @@ def compiler() -> str | None:
     return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 
 
+def compile_rings(source: Path, target: Path) -> None:
+    """Compile, in a folder beside the target, which it replaces at once: a process may have the one before in use.
+
+    Raises:
+        subprocess.CalledProcessError: the compiler failed.
+    """
+    own = compiler()
+    command = [own] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder, target.name)
+        environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
+        subprocess.run([*command, *FLAGS, "-o", made, source], check=True, env=environment)
+        made.replace(target)
+
+
 class Rings(BuildHookInterface):  # type: ignore[type-arg, misc]
     """What hatchling calls before it packs a wheel, or makes an editable installation."""
 
@@ -52,17 +68,14 @@ class Rings(BuildHookInterface):  # type: ignore[type-arg, misc]
         return [ZIG] if is_compiled_here() and compiler() is None else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and name the wheel after the processor."""
+        """Compile, and name the wheel after the processor. A compiler that fails is no reason not to install."""
         if self.target_name != "wheel" or not is_compiled_here():
             return
-        source, target = Path(self.root, FOLDER, "rings.c"), Path(self.root, FOLDER, LIBRARY)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder, target.name)
-            own = compiler()
-            command = [own] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
-            caches = {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
-            subprocess.run([*command, *FLAGS, "-o", made, source], check=True, env={**os.environ, **caches})
-            made.replace(target)  # at once: a process may have the one before in use
+        try:
+            compile_rings(Path(self.root, FOLDER, "rings.c"), Path(self.root, FOLDER, LIBRARY))
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.app.display_warning(f"rings.c was not compiled, polygons are checked by GEOS alone: {error}")
+            return
         if version != "editable":
             build_data["artifacts"].append(f"{FOLDER}/{LIBRARY}")
             build_data["pure_python"] = False
