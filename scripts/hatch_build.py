@@ -2,8 +2,9 @@
 
 Here: by what, and what the wheel is called then. The machine's own C compiler is used if there is one, else that of
 ziglang, which PyPI has for Linux and which is fetched for the build alone. The result needs no library, not even the C
-library, so one wheel serves every Python and every Linux of a processor. Elsewhere nothing is compiled: the package
-works without, and large loads of polygons take longer (`geo-assets doctor` says so).
+library, so one wheel serves every Python of a processor. Elsewhere nothing is compiled: the package works without, and
+large loads of polygons take longer (`geo-assets doctor` says so). HATCH_BUILD_NO_HOOKS=true, a setting of hatchling's,
+builds without any compiler, as where neither one nor ziglang can be had.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ PROCESSORS = {"x86_64", "aarch64"}
 #: without the headers of a C library.
 FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-ffreestanding", "-shared", "-fPIC", "-nostdlib"]
 
-#: Without this, zig compiles for the processor that it runs on.
+#: For any processor of the kind: zig compiles for the one that it runs on, and the machine's compiler may do so.
 ANY_PROCESSOR = "-mcpu=baseline"
+OWN_FOR_ANY = {"x86_64": ["-march=x86-64"], "aarch64": ["-march=armv8-a"]}
 
 ZIG = "ziglang>=0.14,<1"
 
@@ -52,7 +54,7 @@ def compile_rings(source: Path, target: Path) -> None:
         subprocess.CalledProcessError: the compiler failed.
     """
     own = compiler()
-    command = [own] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
+    command = [own, *OWN_FOR_ANY[platform.machine()]] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder, target.name)
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
@@ -71,12 +73,15 @@ class Rings(BuildHookInterface):  # type: ignore[type-arg, misc]
         """Compile, and name the wheel after the processor. A compiler that fails is no reason not to install."""
         if self.target_name != "wheel" or not is_compiled_here():
             return
+        library = Path(self.root, FOLDER, LIBRARY)
         try:
-            compile_rings(Path(self.root, FOLDER, "rings.c"), Path(self.root, FOLDER, LIBRARY))
+            compile_rings(library.with_name("rings.c"), library)
         except (OSError, subprocess.CalledProcessError) as error:
+            library.unlink(missing_ok=True)  # of another rings.c
             self.app.display_warning(f"rings.c was not compiled, polygons are checked by GEOS alone: {error}")
             return
         if version != "editable":
             build_data["artifacts"].append(f"{FOLDER}/{LIBRARY}")
             build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-manylinux_2_17_{platform.machine()}"
+            libc = "manylinux_2_17" if platform.libc_ver()[0] == "glibc" else "musllinux_1_1"
+            build_data["tag"] = f"py3-none-{libc}_{platform.machine()}"

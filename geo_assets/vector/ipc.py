@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 if TYPE_CHECKING:
@@ -58,21 +59,37 @@ class Batches:
         Raises:
             StreamViolationError: see there.
             EOFError: the stream breaks off.
-            pyarrow.ArrowInvalid: it is no schema.
         """
         import pyarrow as pa
 
         message = _next_message(file, _SCHEMA)
         if message is None:
             raise EOFError("it ends before it begins")
-        return cls(file, pa.ipc.read_schema(message))
+        with _understood():
+            return cls(file, pa.ipc.read_schema(message))
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Yield its batches, to its end; raises as `open`."""
+        """Yield its batches, each validated in full, to its end; raises as `open`."""
         import pyarrow as pa
 
         while (message := _next_message(self._file, _RECORD_BATCH)) is not None:
-            yield pa.ipc.read_record_batch(message, self.schema)
+            with _understood():
+                batch = pa.ipc.read_record_batch(message, self.schema)
+                batch.validate(full=True)
+            yield batch
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Say that a message is at fault where Arrow does: it reads from memory, so no error is the pipe's."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except pa.ArrowMemoryError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise StreamViolationError(f"a message that Arrow refuses: {error}") from error
 
 
 def _next_message(file: BinaryIO, kind: int) -> pa.Buffer | None:
@@ -93,7 +110,8 @@ def _next_message(file: BinaryIO, kind: int) -> pa.Buffer | None:
     view = memoryview(buffer).cast("B")
     view[: len(prefix)], view[len(prefix) : len(prefix) + length] = prefix, metadata
     _fill(file, view[len(prefix) + length :])
-    return pa.ipc.read_message(buffer)
+    with _understood():
+        return pa.ipc.read_message(buffer)
 
 
 def _checked(metadata: bytes, kind: int) -> int:

@@ -474,6 +474,30 @@ def test_a_stream_that_would_take_more_memory_than_its_bytes_condemns_its_child_
     assert db.staged() == []
 
 
+def test_a_message_that_arrow_refuses_condemns_its_child_unasked_as_it_may_wait_to_send_more(dsn, db):
+    """Arrow says of most that they are an OSError, as if the pipe were at fault."""
+    plan, batch = simple(range(20_000))
+    body = ipc(batch.schema, batch).getvalue()
+
+    def is_refused(altered):
+        try:
+            list(Batches.open(BytesIO(altered)))
+        except StreamViolationError as error:
+            return isinstance(error.__cause__, OSError)
+        except EOFError:
+            pass
+        return False
+
+    altered = (body[:place] + bytes([body[place] ^ 0x7F]) + body[place + 1 :] for place in range(2_000))
+    bad = next(filter(is_refused, altered))
+    with pytest.raises(GeoAssetsError, match="that Arrow refuses") as caught:
+        stage_table(
+            dsn, plan, "a", BytesIO(bad), lambda: pytest.fail("it is asked"), staging_suffix="s1", source="a.gpkg"
+        )
+    assert caught.value.code == "SANDBOX_CRASHED"
+    assert db.staged() == []
+
+
 def test_what_fails_in_our_own_process_ends_the_load_and_its_child_with_a_closed_pipe(dsn, db, monkeypatch):
     plan, batch = simple()
     file = ipc(batch.schema, batch)
@@ -522,16 +546,8 @@ def test_a_stream_survives_no_byte_that_is_another(dsn):
             try:
                 reader = Batches.open(BytesIO(body[:place] + bytes([value]) + body[place + 1 :]))
                 for each in reader:
-                    each.validate(full=True)
-            except (
-                StreamViolationError,
-                EOFError,
-                pa.ArrowInvalid,
-                pa.ArrowNotImplementedError,
-                pa.ArrowTypeError,
-                OSError,
-                KeyError,
-            ):
+                    assert len(each) >= 0
+            except (StreamViolationError, EOFError):
                 pass
 
 
