@@ -200,14 +200,14 @@ def test_a_repair_that_was_killed_is_completed_by_the_next_one(cli, tasks):
 
 @pytest.mark.faults
 def test_what_a_job_at_work_has_not_finished_is_no_difference(cli, tmp_path):
-    name = "at-work"
+    name = "loading"
     write(tmp_path / "a.tif", np.ones((1, 30, 30), "uint8"))
     for layer in range(30):
         frame = gpd.GeoDataFrame({"n": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326)
         frame.to_file(tmp_path / "b.gpkg", layer=f"l{layer}")
     upload(cli, tmp_path, name)
     loading = "select from geo.tasks where task_key = 'b.gpkg' and job_id = %s and status = 'running' for update"
-    loaded = "select count(*) from pg_tables where schemaname = %s and tablename ^@ 'at_work'"
+    loaded = "select count(*) from pg_tables where schemaname = %s and tablename ^@ 'loading'"
     with connect(cli) as db, connect(cli) as holder:
         holder.autocommit = False
         job = cli.json("submit", "ingest_container", "--param", f"container={name}")
