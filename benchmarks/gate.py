@@ -27,7 +27,7 @@ _WEB, _ANALYSIS = "geo-assets cog (web), with proof", "geo-assets cog (analysis)
 
 #: (of the clock, of processors): of the profiles web and analysis; of a load that trusts, and of one that checks.
 LEAST_RGB, LEAST_DEM = ((0.95, 1.1), (1.2, 1.4)), ((0.95, 1.1), (1.0, 1.2))
-LEAST_TRUSTED, LEAST_CHECKED = (0.4, 0.45), (0.33, 0.33)
+LEAST_TRUSTED, LEAST_CHECKED = (0.4, 0.45), (0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
