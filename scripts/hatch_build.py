@@ -23,23 +23,21 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 #: Beside `rings.py`, which would be hidden by a `rings.so`.
 FOLDER, LIBRARY = "geo_assets/vector/reader", "librings.so"
 
-#: Where doubles are those of IEEE 754 and nothing is computed in more digits.
-PROCESSORS = {"x86_64", "aarch64"}
-
 #: The order of operations is that of the source: the proofs in it depend on it. Freestanding: a compiler may be there
 #: without the headers of a C library.
 FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-ffreestanding", "-shared", "-fPIC", "-nostdlib"]
 
-#: For any processor of the kind: zig compiles for the one that it runs on, and the machine's compiler may do so.
+#: For any processor of the kind: zig compiles for the one that it runs on, and the machine's compiler may do so. The
+#: kinds are those whose doubles are of IEEE 754 and which compute nothing in more digits.
 ANY_PROCESSOR = "-mcpu=baseline"
-OWN_FOR_ANY = {"x86_64": ["-march=x86-64"], "aarch64": ["-march=armv8-a"]}
+OWN_FOR_ANY = {"x86_64": "-march=x86-64", "aarch64": "-march=armv8-a"}
 
 ZIG = "ziglang>=0.14,<1"
 
 
 def is_compiled_here() -> bool:
     """Whether this is a machine for which it is compiled."""
-    return sys.platform == "linux" and platform.machine() in PROCESSORS and sys.maxsize > 2**32
+    return sys.platform == "linux" and platform.machine() in OWN_FOR_ANY and sys.maxsize > 2**32
 
 
 def compiler() -> str | None:
@@ -54,7 +52,7 @@ def compile_rings(source: Path, target: Path) -> None:
         subprocess.CalledProcessError: the compiler failed.
     """
     own = compiler()
-    command = [own, *OWN_FOR_ANY[platform.machine()]] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
+    command = [own, OWN_FOR_ANY[platform.machine()]] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder, target.name)
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
@@ -62,7 +60,7 @@ def compile_rings(source: Path, target: Path) -> None:
         made.replace(target)
 
 
-class Rings(BuildHookInterface):  # type: ignore[type-arg, misc]
+class Rings(BuildHookInterface):
     """What hatchling calls before it packs a wheel, or makes an editable installation."""
 
     def dependencies(self) -> list[str]:

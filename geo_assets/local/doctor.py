@@ -278,7 +278,7 @@ def _polygons() -> Finding:
     return Finding(
         what="polygons",
         level="warning",
-        found="checked by GEOS alone: large loads take half as long again",
+        found="checked by GEOS alone: a load of 500,000 takes a third longer",
         remedy=(
             "install the wheel for this processor; in a checkout: uv sync --inexact --reinstall-package geo_assets;"
             " there is code for Linux on x86_64 and aarch64"

@@ -43,9 +43,7 @@ class LayerRef:
     index: int = 0
     layer: str | None = None  # None where the file is one layer
     sound_values: bool = False  # an earlier scan found that each value has its column's type
-    as_stated: bool = (
-        False  # read as its file states it; who reads it checks that ids ascend, and begins anew if need be
-    )
+    as_stated: bool = False  # read as its file states it, which who reads it checks, to begin anew if need be
 
     @property
     def beside(self) -> Path:

@@ -3,7 +3,8 @@
 Here: one look at the headers of a table, by SQLite; GDAL passes over what they say. Not here: their WKB, other values
 (`sqlite_values.py`).
 
-A layer that is read as its file states it is read while its headers are looked at, which takes a twentieth of a load.
+A layer that is read as its file states it is read while its headers are looked at, which takes
+0.16 s for 500,000 of them.
 
 Many programs write no SRID (0, -1), or one of their own into every geometry: then the layer's counts. One that differs
 from the others is of another place.

@@ -40,8 +40,8 @@ class Incoming:
         self.rows = 0
 
     def copy(self, run: Session, name: str) -> None:
-        """Copy everything to the table, its rows numbered from 1: a number that is sent costs a tenth of one that the
-        server takes from a sequence.
+        """Copy everything to the table, its rows numbered from 1: a number that the server takes from a sequence costs
+        it 0.25 microseconds more than one that is sent.
         """
         import pyarrow as pa
 
