@@ -1,9 +1,9 @@
-"""Compiles `geo_assets/vector/reader/rings.c` when the package is built, for a wheel or in place.
+"""Compiles what of the package is written in C, `SOURCES`, when the package is built, for a wheel or in place.
 
 Here: by what, and what the wheel is called then. The machine's own C compiler is used if there is one, else that of
 ziglang, which PyPI has for Linux and which is fetched for the build alone. The result needs no library, not even the C
 library, so one wheel serves every Python of a processor. Elsewhere nothing is compiled: the package works without, and
-large loads of polygons take longer (`geo-assets doctor` says so). HATCH_BUILD_NO_HOOKS=true, a setting of hatchling's,
+takes longer (`geo-assets doctor` says so). HATCH_BUILD_NO_HOOKS=true, a setting of hatchling's,
 builds without any compiler, as where neither one nor ziglang can be had.
 """
 
@@ -20,12 +20,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-#: Beside `rings.py`, which would be hidden by a `rings.so`.
-FOLDER, LIBRARY = "geo_assets/vector/reader", "librings.so"
+#: Each beside the module of its name, which would be hidden by a library of its name without "lib".
+SOURCES = ("geo_assets/raster/tiles.c", "geo_assets/vector/reader/rings.c")
 
 #: The order of operations is that of the source: the proofs in it depend on it. Freestanding: a compiler may be there
 #: without the headers of a C library.
-FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-ffreestanding", "-shared", "-fPIC", "-nostdlib"]
+FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-ffreestanding", "-shared", "-fPIC", "-nostdlib"]
 
 #: For any processor of the kind: zig compiles for the one that it runs on, and the machine's compiler may do so. The
 #: kinds are those whose doubles are of IEEE 754 and which compute nothing in more digits.
@@ -45,7 +45,7 @@ def compiler() -> str | None:
     return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 
 
-def compile_rings(source: Path, target: Path) -> None:
+def compile_one(source: Path, target: Path) -> None:
     """Compile, in a folder beside the target, which it replaces at once: a process may have the one before in use.
 
     Raises:
@@ -60,7 +60,7 @@ def compile_rings(source: Path, target: Path) -> None:
         made.replace(target)
 
 
-class Rings(BuildHookInterface):
+class Compiled(BuildHookInterface):
     """What hatchling calls before it packs a wheel, or makes an editable installation."""
 
     def dependencies(self) -> list[str]:
@@ -71,15 +71,19 @@ class Rings(BuildHookInterface):
         """Compile, and name the wheel after the processor. A compiler that fails is no reason not to install."""
         if self.target_name != "wheel" or not is_compiled_here():
             return
-        library = Path(self.root, FOLDER, LIBRARY)
-        try:
-            compile_rings(library.with_name("rings.c"), library)
-        except (OSError, subprocess.CalledProcessError) as error:
-            library.unlink(missing_ok=True)  # of another rings.c
-            self.app.display_warning(f"rings.c was not compiled, polygons are checked by GEOS alone: {error}")
-            return
-        if version != "editable":
-            build_data["artifacts"].append(f"{FOLDER}/{LIBRARY}")
+        made = [library for source in SOURCES if (library := self._compiled(Path(self.root, source)))]
+        if made and version != "editable":
+            build_data["artifacts"] += [str(library.relative_to(self.root)) for library in made]
             build_data["pure_python"] = False
             libc = "manylinux_2_17" if platform.libc_ver()[0] == "glibc" else "musllinux_1_1"
             build_data["tag"] = f"py3-none-{libc}_{platform.machine()}"
+
+    def _compiled(self, source: Path) -> Path | None:
+        library = source.with_name(f"lib{source.stem}.so")
+        try:
+            compile_one(source, library)
+        except (OSError, subprocess.CalledProcessError) as error:
+            library.unlink(missing_ok=True)  # of another source
+            self.app.display_warning(f"{source.name} was not compiled, what it does takes longer: {error}")
+            return None
+        return library

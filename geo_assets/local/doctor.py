@@ -31,10 +31,11 @@ from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.machine import cores, memory_mb
 from geo_assets.parameters import JOB_TYPES
+from geo_assets.raster import tiles
 from geo_assets.settings import Settings, load_settings
 from geo_assets.stac.pgstac import count_collections
 from geo_assets.text import how_many
-from geo_assets.vector.reader.rings import are_compiled
+from geo_assets.vector.reader import rings
 
 #: With less free space a single drone mosaic can fill the disk.
 _LOW_DISK_BYTES = 5 * 1024**3
@@ -79,7 +80,7 @@ def _common_checks(settings: Settings, stack: Stack) -> list[Check]:
         ("launches", lambda: _launches(settings)),
         ("alerts", lambda: _alerts(settings)),
         ("GDAL", lambda: _gdal(settings)),
-        ("polygons", _polygons),
+        ("compiled code", _compiled),
         ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
         ("children", lambda: _children(settings)),
@@ -272,13 +273,18 @@ def _gdal(settings: Settings) -> Finding:
     return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in facts.items()))
 
 
-def _polygons() -> Finding:
-    if are_compiled():
-        return Finding(what="polygons", level="ok", found="checked by compiled code, and by GEOS what it leaves")
+def _compiled() -> Finding:
+    slower = []
+    if not tiles.are_compiled():
+        slower.append("rasters are computed by NumPy alone: a conversion takes up to half as long again")
+    if not rings.are_compiled():
+        slower.append("polygons are checked by GEOS alone: a load of 500,000 takes a third longer")
+    if not slower:
+        return Finding(what="compiled code", level="ok", found="for rasters and polygons")
     return Finding(
-        what="polygons",
+        what="compiled code",
         level="warning",
-        found="checked by GEOS alone: a load of 500,000 takes a third longer",
+        found="; ".join(slower),
         remedy=(
             "install the wheel for this processor; in a checkout: uv sync --inexact --reinstall-package geo_assets;"
             " there is code for Linux on x86_64 and aarch64"

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
-from geo_assets.raster.pixels import Pixels
+from geo_assets.raster.tiles import Pixels
 
 _STATE = "state.npz"
 

@@ -1,6 +1,6 @@
 """A tile of pixels as the bytes of a TIFF block, and by what they are compressed, which a trial tells.
 
-Here: predictors and compressors. Not here: which profile asks for which (`profiles.py`), where blocks go
+Here: compressors. Not here: predictors (`tiles.py`), which profile asks for which (`profiles.py`), where blocks go
 (`cogfile.py`).
 
 DEFLATE, which every client reads, is written by ISA-L, four times as fast as libdeflate and as small on most pictures
@@ -19,9 +19,8 @@ import isal
 import numpy as np
 import zstandard
 from isal import isal_zlib
-from numpy.typing import NDArray
 
-from geo_assets.raster.pixels import Bools, Pixels
+from geo_assets.raster.tiles import Bools, Pixels, differences, float_differences, interleaved
 
 #: Library -> how it compresses at a level.
 _LIBRARIES: dict[str, Callable[[memoryview, int], bytes | bytearray]] = {
@@ -29,6 +28,9 @@ _LIBRARIES: dict[str, Callable[[memoryview, int], bytes | bytearray]] = {
     "libdeflate": deflate.zlib_compress,
     "zstd": lambda data, level: zstandard.ZstdCompressor(level=level).compress(data),
 }
+
+#: Predictor -> what it makes of a tile.
+_PREDICTORS = {"NO": interleaved, "STANDARD": differences, "FLOATING_POINT": float_differences}
 
 #: Candidates, the fastest first; the last is what the others are held against: of DEFLATE what GDAL writes at its level
 #: 6. ISA-L's 1 and 2 are faster by a sixth, but of a thousand blocks one differs from process to process (decision 56);
@@ -87,38 +89,3 @@ def choose_codec(samples: Sequence[Pixels], compress: str, predictor: str) -> Co
 
     most = _WORTH * size(last)
     return next((codec for codec in others if size(codec) <= most), last)
-
-
-def _interleaved(tile: Pixels) -> Pixels:
-    return np.ascontiguousarray(np.moveaxis(tile, 0, -1))
-
-
-def _differences(tile: Pixels) -> Pixels:
-    """TIFF predictor 2: each sample minus the same sample of the previous pixel, modulo the size of the type."""
-    bits = tile.view(f"u{tile.dtype.itemsize}")
-    bands, rows, columns = bits.shape
-    out = np.empty((rows, columns, bands), bits.dtype)
-    for band, values in enumerate(bits):
-        out[:, 0, band] = values[:, 0]
-        np.subtract(values[:, 1:], values[:, :-1], out=out[:, 1:, band])
-    return out
-
-
-def _float_differences(tile: Pixels) -> NDArray[np.uint8]:
-    """TIFF predictor 3 (Adobe Photoshop TIFF technical note 3): a row's bytes by significance, then their
-    differences.
-    """
-    size, (bands, rows, columns) = tile.dtype.itemsize, tile.shape
-    numbers = _interleaved(tile).view(f"u{size}").reshape(rows, columns * bands)
-    planes = np.empty((rows, size, columns * bands), np.uint8)
-    for plane in range(size):
-        planes[:, plane] = numbers >> 8 * (size - 1 - plane)  # cut to its last byte; the most significant one first
-    flat = planes.reshape(-1)
-    out = np.empty_like(flat)
-    np.subtract(flat[bands:], flat[:-bands], out=out[bands:])  # across the ends of rows, which is quicker
-    by_row = out.reshape(rows, -1)
-    by_row[:, :bands] = planes.reshape(rows, -1)[:, :bands]
-    return by_row
-
-
-_PREDICTORS = {"NO": _interleaved, "STANDARD": _differences, "FLOATING_POINT": _float_differences}

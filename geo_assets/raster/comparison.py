@@ -17,16 +17,8 @@ from rasterio.crs import CRS
 from geo_assets.raster import gdal
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform, vertical_unit
 from geo_assets.raster.nodata import nodata_told
-from geo_assets.raster.pixels import (
-    Bools,
-    Measurement,
-    Pixels,
-    Validity,
-    canonical,
-    measure_piece,
-    own_mask,
-    pieces,
-)
+from geo_assets.raster.pixels import Measurement, Validity, canonical, measure_piece, own_mask, pieces
+from geo_assets.raster.tiles import Bools, Pixels
 
 #: Tags that describe the file or its making, not the data.
 _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")

@@ -22,8 +22,9 @@ from rasterio.windows import Window
 from geo_assets.raster import gdal
 from geo_assets.raster.gdal import dtype_names
 from geo_assets.raster.overviews import halve, halve_mask, level_sizes
-from geo_assets.raster.pixels import Bools, Pixels, Validity, gdal_sees_the_same, has_own_mask, own_mask
+from geo_assets.raster.pixels import Validity, gdal_sees_the_same, has_own_mask, own_mask
 from geo_assets.raster.profiles import Profile
+from geo_assets.raster.tiles import Bools, Pixels
 
 _OPTIONS = {
     "TILED": "YES",

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.raster.gdal import dtype_names, numpy_dtype
-from geo_assets.raster.pixels import TILE, Bools, Pixels, Sums, Validity, pieces
+from geo_assets.raster.pixels import TILE, Sums, Validity, pieces
+from geo_assets.raster.tiles import Bools, Pixels
 
 #: Pixels along a side of a cell of the coarser level; larger ones where there would be more cells than this in a level.
 _SIDES, _MOST_CELLS = (64, 128, 256), 1 << 20

@@ -38,9 +38,7 @@ from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.overviews import METHODS, level_sizes
 from geo_assets.raster.pixels import (
     TILE,
-    Bools,
     Measurement,
-    Pixels,
     Sums,
     TileMeasure,
     Validity,
@@ -50,6 +48,7 @@ from geo_assets.raster.pixels import (
     tile_check,
 )
 from geo_assets.raster.profiles import Profile
+from geo_assets.raster.tiles import Bools, Pixels
 from geo_assets.raster.workers import workers
 
 #: Types whose averages and predictors are implemented here. Not 64-bit integers: their averages do not fit into

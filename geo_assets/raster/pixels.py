@@ -20,15 +20,12 @@ from typing import Any
 
 import numpy as np
 from isal import isal_zlib
-from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
 from geo_assets.raster.gdal import dtype_names, numpy_dtype, own_masks
 from geo_assets.raster.nodata import nodata_told
-
-Pixels = NDArray[Any]
-Bools = NDArray[np.bool_]
+from geo_assets.raster.tiles import Bools, Pixels, sums_of
 
 #: Side of the tiles that are hashed, in pixels.
 TILE = 512
@@ -151,25 +148,6 @@ def canonical(values: Pixels) -> Pixels:
     return parts
 
 
-_ONES = np.ones(256, np.float32)
-
-
-def _sums_of_bytes(values: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the sum and the sum of squares; exact in single precision, whose 24 bits hold the squares of 256 bytes."""
-    rows = np.empty((-(-values.size // 256), 256), np.float32)
-    rows.ravel()[: values.size] = values
-    rows.ravel()[values.size :] = 0
-    return int((rows @ _ONES).sum(dtype=np.float64)), int(np.vecdot(rows, rows).sum(dtype=np.float64))
-
-
-def _sums_of_shorts(values: NDArray[np.uint16]) -> tuple[int, int]:
-    """Return the sum and the sum of squares; exact in double precision for a tile, whose 2**18 squares of 32 bits fit
-    into 53.
-    """
-    doubles = values.astype(np.float64)
-    return int(doubles.sum()), int(np.einsum("i,i->", doubles, doubles))
-
-
 @dataclass(slots=True)
 class Sums:
     """Running statistics of some pixels of a band. Chan's parallel algorithm: exact to rounding, whatever the
@@ -188,14 +166,11 @@ class Sums:
         """Return the statistics of the valid ones of `total` pixels."""
         if not values.size or values.dtype.kind == "c":  # complex numbers have no order
             return cls(total, values.size)
-        low, high = values.min().item(), values.max().item()
         if values.dtype in (np.uint8, np.uint16):
-            first, second = (
-                _sums_of_bytes(values.ravel()) if values.dtype == np.uint8 else _sums_of_shorts(values.ravel())
-            )
-            return cls(
-                total, values.size, low, high, first / values.size, (values.size * second - first * first) / values.size
-            )
+            first, second, low, high = sums_of(values)
+            squares = (values.size * second - first * first) / values.size
+            return cls(total, values.size, low, high, first / values.size, squares)
+        low, high = values.min().item(), values.max().item()
         doubles = values.astype(np.float64).ravel()
         mean = float(doubles.mean())
         doubles -= mean

@@ -29,18 +29,8 @@ from geo_assets.raster.drivers import driver_of
 from geo_assets.raster.inspect import refuse_disguised_sidecars, refuse_foreign_overviews
 from geo_assets.raster.likeness import DEVIATIONS, Likeness
 from geo_assets.raster.models import ValidateReport, ValidateRequest
-from geo_assets.raster.pixels import (
-    TILE,
-    Bools,
-    Measurement,
-    Piece,
-    Pixels,
-    own_mask,
-    pieces,
-    tile_check,
-    tile_digest,
-    tiles_of,
-)
+from geo_assets.raster.pixels import TILE, Measurement, Piece, own_mask, pieces, tile_check, tile_digest, tiles_of
+from geo_assets.raster.tiles import Bools, Pixels
 from geo_assets.raster.workers import workers
 
 #: Pixels along a side beyond which tiles and overviews are required, and bytes within which the main directory must

@@ -1,4 +1,4 @@
-"""What `geo-assets doctor` says of the database."""
+"""What `geo-assets doctor` says."""
 
 from pydantic import SecretStr
 
@@ -6,8 +6,10 @@ from geo_assets.api.health import readiness
 from geo_assets.database.connections import connect
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.local import doctor
+from geo_assets.raster import tiles
 from geo_assets.stac.collection import Described
 from geo_assets.stac.pgstac import create_collection
+from geo_assets.vector.reader import rings
 
 
 def test_so_many_collections_that_searches_become_slow_are_a_warning_with_a_remedy(settings, monkeypatch):
@@ -41,3 +43,13 @@ def test_that_every_migration_is_applied_is_seen_without_the_password_of_the_mig
     without = settings.model_copy(update={"migrator_password": SecretStr("")})
     assert doctor._migrations(without).level == "ok"
     assert readiness(without, submitter)["status"] == "ready"
+
+
+def test_it_says_where_the_compiled_code_is_missing_and_what_to_do(monkeypatch):
+    assert (doctor._compiled().level, doctor._compiled().remedy) == ("ok", "")
+    monkeypatch.setattr(tiles, "_library", lambda: None)
+    assert "NumPy" in doctor._compiled().found
+    monkeypatch.setattr(rings, "_library", lambda: None)
+    found = doctor._compiled()
+    assert (found.level, "GEOS" in found.found, "NumPy" in found.found) == ("warning", True, True)
+    assert "--reinstall-package geo_assets" in found.remedy

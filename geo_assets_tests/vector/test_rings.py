@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
-from geo_assets.local import doctor
-from geo_assets.vector.reader import rings
 from geo_assets.vector.reader.rings import are_compiled, simple_rings
 
 #: Vertices of the longest ring that is looked at, the last of which repeats the first; edges of a block.
@@ -99,14 +97,3 @@ def test_a_ring_beyond_the_coordinates_that_are_there_is_refused():
 def test_what_is_no_number_or_too_large_or_too_small_for_the_proof_is_left_to_geos(coordinate):
     ring = np.asarray([(0, 0), (coordinate, 0), (coordinate, coordinate), (0, coordinate)])
     assert told([ring]) == [False]
-
-
-def test_doctor_says_where_the_code_is_missing_and_what_to_do(monkeypatch):
-    assert (doctor._polygons().level, doctor._polygons().remedy) == ("ok", "")
-    monkeypatch.setattr(rings, "_library", lambda: None)
-    found = doctor._polygons()
-    assert (found.level, "GEOS" in found.found, "--reinstall-package geo_assets" in found.remedy) == (
-        "warning",
-        True,
-        True,
-    )

@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Made when the package is built.
-LIBRARY = Path(__file__).with_name("librings.so")
+from geo_assets.compiled import ARRAY, SIZE, library
+
+_FUNCTIONS = {"simple_rings_scratch": (SIZE,), "simple_rings": (None, SIZE, *[ARRAY] * 6)}
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        library.simple_rings_scratch.restype = ctypes.c_size_t
-        library.simple_rings.argtypes = [ctypes.c_size_t, *[ctypes.c_void_p] * 6]
-        library.simple_rings.restype = None
-    except (OSError, AttributeError):  # it is not there, of another processor, or of another release
-        return None
-    return library
+    return library(__file__, "rings", _FUNCTIONS)
 
 
 def are_compiled() -> bool:
@@ -46,15 +39,15 @@ def simple_rings(
         counts: vertices of each, the last of which repeats the first.
     """
     proven = np.zeros(len(starts), dtype=np.bool_)
-    library = _library()
-    if library is None or not len(starts):
+    compiled = _library()
+    if compiled is None or not len(starts):
         return proven
     doubles = [np.ascontiguousarray(values, dtype=np.float64) for values in (x, y)]
     starts, counts = (np.ascontiguousarray(values, dtype=np.int64) for values in (starts, counts))
     size = min(len(x), len(y))
     if ((starts < 0) | (starts > size) | (counts < 0) | (counts > size - starts)).any():
         raise ValueError("a ring lies beyond its vertices")
-    scratch = np.empty(library.simple_rings_scratch(), dtype=np.uint8)
+    scratch = np.empty(compiled.simple_rings_scratch(), dtype=np.uint8)
     arrays = (*doubles, starts, counts, scratch, proven)
-    library.simple_rings(len(starts), *(values.ctypes.data for values in arrays))
+    compiled.simple_rings(len(starts), *(values.ctypes.data for values in arrays))
     return proven
