@@ -9,6 +9,8 @@ builds without any compiler, as where neither one nor ziglang can be had.
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
 import os
 import platform
 import shutil
@@ -48,15 +50,22 @@ def compiler() -> str | None:
 def compile_one(source: Path, target: Path) -> None:
     """Compile, in a folder beside the target, which it replaces at once: a process may have the one before in use.
 
+    The library says of which source it is, for `geo_assets.compiled`.
+
     Raises:
         subprocess.CalledProcessError: the compiler failed.
+        OSError: it made something that is no library.
     """
+    built_from = hashlib.sha256(source.read_bytes()).hexdigest()
     own = compiler()
     command = [own, OWN_FOR_ANY[platform.machine()]] if own else [sys.executable, "-m", "ziglang", "cc", ANY_PROCESSOR]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder, target.name)
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
-        subprocess.run([*command, *FLAGS, "-o", made, source], check=True, env=environment)
+        subprocess.run(
+            [*command, *FLAGS, f'-DBUILT_FROM="{built_from}"', "-o", made, source], check=True, env=environment
+        )
+        ctypes.CDLL(str(made))
         made.replace(target)
 
 

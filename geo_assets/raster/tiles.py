@@ -53,8 +53,15 @@ def _compiled(name: str) -> Any:
     return getattr(loaded, name) if loaded and name in _FUNCTIONS else None
 
 
+def _require(holds: bool, what: str) -> None:
+    """Refuse arrays whose sizes do not fit, before compiled code reads beyond their end."""
+    if not holds:
+        raise ValueError(what)
+
+
 def sums_of(values: Pixels) -> tuple[int, int, int, int]:
     """Return the sum, the sum of squares, the least and the greatest of some uint8 or uint16, one at least."""
+    _require(values.size > 0, "there are no numbers")
     if not (function := _compiled(f"sums_{values.dtype}")):
         wide: Any = values.astype(np.uint64)
         return int(wide.sum()), int((wide * wide).sum()), int(wide.min()), int(wide.max())
@@ -66,6 +73,7 @@ def sums_of(values: Pixels) -> tuple[int, int, int, int]:
 
 def quarters(tile: Pixels) -> Pixels:
     """Return the plain average of 2 x 2 pixels, of which there are even numbers; integers are rounded half up."""
+    _require(tile.shape[1] % 2 == tile.shape[2] % 2 == 0, "rows or columns are odd in number")
     if function := _compiled(f"quarters_{tile.dtype}"):
         bands, rows, columns = tile.shape
         quarter = np.empty((bands, rows // 2, columns // 2), tile.dtype)
@@ -146,6 +154,9 @@ def averages(
         nodata: an average that equals it becomes the next value to it; None, or a value that the type can hold.
     """
     shape, dtype = tuple(n // 2 for n in values.shape), values.dtype
+    _require(valid is None or valid.shape == values.shape, "validity is of another tile")
+    for axis, pixels in zip((rows, columns), values.shape, strict=True):
+        _require(pixels % 2 == 0 if axis is None else len(axis.both) == pixels // 2 * 2, "weights are of another tile")
     if valid is not None and not valid.any():
         return np.full(shape, empty, dtype)
     moved = None if nodata is None else _next_to(dtype, nodata)
@@ -157,7 +168,7 @@ def averages(
     weights = [None if axis is None else axis.both for axis in (rows, columns)]
     addresses = [None if array is None else array.ctypes.data for array in (*given, *weights)]
     function(*values.shape, *addresses, moved is not None, *(a.ctypes.data for a in (special, scratch, out)))
-    if dtype == np.float64 and not np.isfinite(out).all():  # as `_within_range`
+    if scratch[0]:  # as `_within_range`
         return _averages(values, valid, rows, columns, empty, nodata, moved)
     return out
 
@@ -211,11 +222,15 @@ def modes(
     Args:
         values: of one band, shape (rows, columns).
         valid: which of them count; None where all do.
-        down: the 2 or 3 rows that each row covers, shape (2 or 3, rows of the next level); -1 is none. Two are each two
-            in turn.
+        down: the rows that each row covers, shape (3, rows of the next level), where -1 is none; or (2, …): every two.
         across: likewise.
         empty: what a pixel has where none counts.
     """
+    _require(valid is None or valid.shape == values.shape, "validity is of another tile")
+    for axis, pixels in zip((down, across), values.shape, strict=True):
+        plain = len(axis) == 2 and np.array_equal(axis.T.ravel(), np.arange(pixels))
+        within = len(axis) == 3 and axis.size > 0 and bool(((axis >= -1) & (axis < pixels)).all())
+        _require(axis.dtype == np.int64 and (plain or within), "what is covered is of another tile")
     if values.dtype.kind not in "iu" or not (function := _compiled(f"modes_uint{8 * values.dtype.itemsize}")):
         return _modes(values, valid, down, across, empty)
     out, nothing = np.empty((down.shape[1], across.shape[1]), values.dtype), np.array(empty, values.dtype)
@@ -270,6 +285,7 @@ def differences(tile: Pixels) -> Pixels:
     """TIFF predictor 2: each sample minus the same sample of the previous pixel, modulo the size of the type; as
     (rows, columns, bands).
     """
+    _require(tile.size > 0, "there are no numbers")
     bits = tile.view(f"u{tile.dtype.itemsize}")
     bands, rows, columns = bits.shape
     out = np.empty((rows, columns, bands), bits.dtype)
@@ -287,6 +303,7 @@ def float_differences(tile: Pixels) -> NDArray[np.uint8]:
     """TIFF predictor 3 (Adobe Photoshop TIFF technical note 3): a row's bytes by significance, then their
     differences; as (rows, bytes of a row).
     """
+    _require(tile.size > 0, "there are no numbers")
     size, (bands, rows, columns) = tile.dtype.itemsize, tile.shape
     if function := _compiled(f"float_differences_uint{8 * size}"):
         tile, made = np.ascontiguousarray(tile), np.empty((rows, size * columns * bands), np.uint8)

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geo_assets.compiled import library
 from geo_assets.raster import overviews, tiles
 from geo_assets.raster.tiles import Weights
 
@@ -105,6 +107,68 @@ def test_the_commonest_values_are_those_of_numpy(dtype, size, share, classes, se
     valid = None if share is None else rng.random(there) < share
     covered = [overviews._covered(*window) for window in windows]
     assert_the_same_bits(tiles.modes, values, valid, *covered, empty=99)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [(7, 7), (7, 8), (8, 7), (8, 8)])
+def test_the_average_of_minus_zeros_has_one_sign_compiled_or_not(dtype, size):
+    """At the lower and the right edge of an odd size, where the last one has no second pixel."""
+    values = np.full([2 * -(-n // 2) for n in size], -0.0, dtype)
+    axes = [Weights.of(0, *both) for both in zip(size, values.shape, strict=True)]
+    for valid in (None, np.ones(values.shape, bool)):
+        assert_the_same_bits(tiles.averages, values, valid, *axes, empty=0)
+
+
+@pytest.mark.parametrize("nodata", [-np.inf, np.inf, np.nan, np.finfo(float).min])
+def test_an_average_beyond_the_largest_number_is_not_taken_for_nodata(nodata):
+    values = np.full((6, 6), -1e308 if nodata < 0 else 1e308)
+    values[:2] = nodata
+    arguments = (values, np.isfinite(values) & (values != nodata), None, None)
+    assert_the_same_bits(tiles.averages, *arguments, empty=nodata, nodata=nodata)
+    assert (np.abs(tiles.averages(*arguments, empty=nodata, nodata=nodata)[1:]) == 1e308).all()
+
+
+def test_where_none_counts_and_the_result_is_no_number_compiled_code_has_done_it(monkeypatch):
+    monkeypatch.setattr(tiles, "_averages", lambda *_: pytest.fail("NumPy did it once more"))
+    valid = np.arange(36).reshape(6, 6) > 20
+    found = tiles.averages(np.ones((6, 6)), valid, None, None, empty=np.nan, nodata=np.nan)
+    assert np.isnan(found).sum() == 4
+
+
+_TILE, _BAND, _PLAIN = np.ones((3, 5, 4), np.uint8), np.ones((4, 6), np.uint8), np.arange(4).reshape(-1, 2).T
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tiles.sums_of(np.empty(0, np.uint8)),
+        lambda: tiles.quarters(_TILE),
+        lambda: tiles.quarters(_TILE.swapaxes(1, 2)),
+        lambda: tiles.differences(_TILE[:, :, :0]),
+        lambda: tiles.float_differences(_TILE[:0].astype(np.float32)),
+        lambda: tiles.averages(_BAND, np.ones((4, 5), bool), None, None, empty=0),
+        lambda: tiles.averages(_BAND[:3], None, None, None, empty=0),
+        lambda: tiles.averages(_BAND, None, Weights.of(0, 9, 6), None, empty=0),
+        lambda: tiles.modes(_BAND, np.ones((4, 5), bool), _PLAIN, np.arange(6).reshape(-1, 2).T, empty=0),
+        lambda: tiles.modes(_BAND, None, _PLAIN, _PLAIN, empty=0),
+        lambda: tiles.modes(_BAND, None, _PLAIN, np.arange(6).reshape(-1, 2).T.astype(np.int32), empty=0),
+        lambda: tiles.modes(_BAND, None, np.full((3, 2), 4), np.arange(6).reshape(-1, 2).T, empty=0),
+        lambda: tiles.modes(_BAND, None, np.zeros((4, 2), np.int64), np.arange(6).reshape(-1, 2).T, empty=0),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_compiled_or_not(call):
+    for told in (call, lambda: by_numpy(call)):
+        with pytest.raises(ValueError, match=r"of another tile|in number|no numbers"):
+            told()
+
+
+def test_a_library_of_another_source_is_not_used(tmp_path):
+    beside = tmp_path / "tiles.py"
+    for name in ("tiles.c", "libtiles.so"):
+        (tmp_path / name).write_bytes(Path(tiles.__file__).with_name(name).read_bytes())
+    assert library(str(beside), "tiles", {}) is not None
+    (tmp_path / "tiles.c").write_text("another one")
+    assert library(str(beside), "tiles", {}) is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -28,6 +28,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+const char built_from[] = BUILT_FROM; /* see scripts/hatch_build.py */
+
 #define EPSILON 0x1p-53 /* half the distance from 1 to the next double */
 #define BOUND ((3 + 16 * EPSILON) * EPSILON)
 #define TINY 1e-250
