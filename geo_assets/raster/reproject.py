@@ -35,7 +35,7 @@ from geo_assets.raster.inspect import MAX_SIDE, RasterInfo
 from geo_assets.raster.models import WEB_CRS, ConvertRequest, Georeferencing, PixelKind, ResamplingName
 from geo_assets.raster.pixels import alpha_band, can_hold, has_own_mask, pieces
 from geo_assets.raster.profiles import OF_CODES
-from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
+from geo_assets.raster.target_grid import Grid, coarsening, left_out, reduction, sane_grid, within_half_a_turn
 from geo_assets.transformations import best_between
 
 #: Kinds that are never interpolated: an interpolated class is one that does not exist.
@@ -58,6 +58,9 @@ _MAX_GROWTH = 100
 
 #: MB that GDAL's warper may hold; 512 and more gave wrong pixels at the antimeridian (gdal#12106).
 _WARP_MEMORY_MB = 256
+
+#: A reduction that differs by less from a whole number is that number (GDALWarpOperation, `WarpRegionToBuffer`).
+_NEARLY = 0.05
 
 #: If a pixel of the result is this many times as long as the source's, it is noted, or refused, unless it was
 #: requested.
@@ -116,9 +119,31 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
         **_grid(dataset, info, target, request, (crs, transform), notes),
     }
     with WarpedVRT(dataset, **options) as view:
+        options |= _kernel(dataset, view)
+    with WarpedVRT(dataset, **options) as view:
         if request.resolution is None:
             _compare_pixels(dataset, view, info, notes)
+        if by_transform and (part := left_out(dataset, target, Grid(view.transform, view.width, view.height))):
+            share, name = max(1, round(100 * part)), target.to_string()[:60]
+            notes.append(
+                f"about {share} % of its pixels have no place in {name}, or one too far out: they are left out"
+            )
         yield view
+
+
+def _kernel(dataset: Any, view: Any) -> dict[str, str]:
+    """Return warp options: how much is reduced along columns and rows of the source, which is how far a kernel reaches.
+
+    GDAL works it out for each block of the result, from the part of the source around it. That differs from block to
+    block, so seams show, and at the edge of the world it is the whole row, which blurs and shifts what is there. As in
+    GDAL, what is nearly whole is whole: 1 is not reduced at all, and nearly as fast again.
+    """
+    options = {}
+    for name, pixels in zip(("XSCALE", "YSCALE"), reduction(dataset, view.crs, view.transform), strict=True):
+        whole = max(1, round(pixels))
+        if pixels > 0:
+            options[name] = repr(1 / (whole if abs(pixels - whole) < _NEARLY or pixels < 1 else pixels))
+    return options
 
 
 def _guessed(dataset: Any, crs: CRS | None, target: CRS) -> Iterator[str]:

@@ -41,8 +41,11 @@ _FAR_NORTH = 80.0
 _PRIME_MERIDIAN = re.compile(r'PRIMEM\["[^"]*",(-?[0-9.]+)(?:,AUTHORITY\["[^"]*","[^"]*"\])?')
 _OWN_CODE = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]\]$')
 
-#: Bounds that differ by less than this part of the world are the same.
+#: A grid that lacks less than this part of the world is around it.
 _SAME = 1e-3
+
+#: What reaches beyond the edge by less than this part of a pixel touches it.
+_TOUCHES = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,17 @@ def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_worl
     ys = np.where(np.isfinite(places.ys), places.ys, top)
     seen = np.abs(ys) <= period / 2
     west, east = float(np.min(unwrapped)), float(np.max(unwrapped))
-    around = east - west >= period * (1 - _SAME)
-    beyond = not around and math.floor((west - edge) / period + _SAME) != math.floor((east - edge) / period - _SAME)
-    elsewhere = around and abs(math.remainder(west - edge, period)) > period * _SAME
-    if not seen.any() or not (beyond or elsewhere or not seen.all()):
+    if not seen.any():
         return None
     south, north = max(float(ys.min()), -period / 2), min(float(ys.max()), period / 2)
     diagonal = math.hypot(dataset.height * seen.any(axis=1).mean(), dataset.width * seen.any(axis=0).mean())
     size = resolution or math.hypot(east - west, north - south) / diagonal
+    touches = _TOUCHES * size / period
+    around = east - west >= period * (1 - _SAME)
+    beyond = not around and math.floor((west - edge) / period + touches) != math.floor((east - edge) / period - touches)
+    elsewhere = around and abs(math.remainder(west - edge, period)) > period * _SAME
+    if not (beyond or elsewhere or not seen.all()):
+        return None
     if around or (beyond and whole_world):
         west, east, beyond = edge, edge + period, False
         size = resolution or period / (
@@ -119,7 +125,7 @@ def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_worl
         math.ceil((east - west) / size - 1e-6),
         math.floor((north - south) / size + 1e-6),
     )  # nothing lies beyond a pole
-    west -= period * math.floor((west - edge) / period + _SAME)  # within the world
+    west -= period * math.floor((west - edge) / period + touches)  # within the world
     return Grid(Affine(size, 0, west, 0, -size, north), max(1, width), max(1, height), beyond)
 
 
@@ -127,14 +133,47 @@ def coarsening(dataset: Any, target: CRS, transform: Affine) -> float:
     """Return the length of a pixel of the result in pixels of the source, along rows or columns, whichever is more; the
     median over the grid.
     """
+    along, down = _steps(dataset, target, transform)
+    return max(_median(np.hypot(*along)), _median(np.hypot(*down)))
+
+
+def reduction(dataset: Any, target: CRS, transform: Affine) -> tuple[float, float]:
+    """Return how many columns, and how many rows, of the source make one pixel of the result, whichever way that is
+    turned; the median over the grid, 0 where nothing of it can be placed.
+    """
+    (columns_along, rows_along), (columns_down, rows_down) = _steps(dataset, target, transform)
+    return _median(np.hypot(columns_along, columns_down)), _median(np.hypot(rows_along, rows_down))
+
+
+def left_out(dataset: Any, target: CRS, grid: Grid) -> float:
+    """Return the part, 0 to 1, of what the source has on the Earth that is not on a grid in the target CRS."""
+    places = _Places.of(dataset, target, centres=True)
+    period = _period(places, target) or 0.0
+    there, back = np.zeros(places.xs.shape, bool), ~grid.transform
+    rows = back.e * places.ys + back.f
+    for xs in (places.xs, places.xs - period, places.xs + period):
+        columns = back.a * xs + back.c
+        there |= (columns > -1) & (columns < grid.width + 1) & (rows > -1) & (rows < grid.height + 1)
+    known = np.isfinite(places.longitudes) & np.isfinite(places.latitudes)
+    return int((known & ~there).sum()) / max(1, int(known.sum()))
+
+
+def _steps(dataset: Any, target: CRS, transform: Affine) -> list[tuple[Floats, Floats]]:
+    """Return the columns and rows of the source that lie between two pixels of the result, along one of its rows and
+    down one of its columns, at points all over the source.
+    """
     places = _Places.of(dataset, target, centres=True)
     steps = []
     for dx, dy in ((transform.a, 0.0), (0.0, transform.e)):
         xs, ys = (_to_source(dataset, target, places.xs + part * dx, places.ys + part * dy) for part in (-0.5, 0.5))
-        off = np.hypot(*_in_pixels(dataset, xs, ys))
-        off = off[np.isfinite(off)]
-        steps.append(float(np.median(off)) if off.size else 0.0)
-    return max(steps)
+        steps.append(_in_pixels(dataset, xs, ys))
+    return steps
+
+
+def _median(lengths: Floats) -> float:
+    """Return the median of those that are finite; 0 where none is."""
+    finite = lengths[np.isfinite(lengths)]
+    return float(np.median(finite)) if finite.size else 0.0
 
 
 def _project(longitudes: Floats, latitudes: Floats, target: CRS) -> tuple[Floats, Floats]:
