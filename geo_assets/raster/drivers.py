@@ -10,7 +10,7 @@ from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import beside, gdal, xyz
-from geo_assets.storage.sources import CONVERTERS, not_read
+from geo_assets.storage.foreign import CONVERTERS, not_read
 
 #: First bytes -> the one driver that may open the file. A name's ending proves nothing.
 MAGIC: tuple[tuple[bytes, str], ...] = (

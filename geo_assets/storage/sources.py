@@ -225,17 +225,6 @@ _COMPANION_NAMES = re.compile(
 #: Companions named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
 _COMPANION_PARTS = (".vat.dbf", ".vat.cpg", ".vat.dbf.xml")
 
-#: Programs that convert formats that are not read here.
-CONVERTERS = {
-    "ECW": "convert it, for example with a GDAL with ECW: gdal_translate in.ecw out.tif",
-    "HDF4": "convert it, for example with: h4toh5, or a GDAL with HDF4: gdal_translate in.hdf out.tif",
-    "MrSID": "convert it, for example with: mrsidgeodecode -i in.sid -o out.tif",
-    "PDF": "convert it, for example with a GDAL with PDF: gdal_translate in.pdf out.tif --config GDAL_PDF_DPI 300",
-}
-
-#: Endings that no stage reads, and their formats.
-_NOT_READ = {".ecw": "ECW", ".sid": "MrSID"}
-
 
 class Member(BaseModel):
     """One blob of a source."""
@@ -377,11 +366,6 @@ def is_companion(path: str) -> bool:
     return (
         _ending(path) in _COMPANION or name.endswith(_COMPANION_PARTS) or _COMPANION_NAMES.fullmatch(name) is not None
     )
-
-
-def not_read(path: str) -> str | None:
-    """Return the format, one of `CONVERTERS`, that a file's name indicates and that is not read here."""
-    return _NOT_READ.get(_ending(path))
 
 
 def kind_of(path: str) -> Kind | None:

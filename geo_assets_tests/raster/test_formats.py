@@ -359,6 +359,15 @@ def test_jpeg_2000_is_read_under_its_other_names(folder, converted, name):
         ("in.sid", "mrsidgeodecode"),
         ("in.tif.gz", "unpack it"),
         ("in.7z", "unpack it"),
+        ("plan.dgn", "ogr2ogr -a_srs"),
+        ("plan.dwg", "DXF"),
+        ("cover.e00", "ogr2ogr"),
+        ("berlin.osm.pbf", "ogr2ogr"),
+        ("map.osm", "ogr2ogr"),
+        ("US5NY1CM.000", "ogr2ogr"),
+        ("world.topojson", "ogr2ogr"),
+        ("table.xls", ".xlsx"),
+        ("table.ods", ".xlsx"),
     ],
 )
 def test_a_name_that_no_stage_takes_is_refused_with_what_converts_it(name, words):
