@@ -4,13 +4,14 @@ that it drops.
 Here: the layout of a DBF, and for each batch from GDAL the comparison with the bytes of the file. A field that is not a
 number, date or boolean as declared becomes NULL and is counted, as is text after a NUL; integers of 19 digits and more
 are decimals, not doubles, and so are fractions of which a double would be another number.
-Not here: the encoding of text (`encodings.py` chooses it).
+Not here: the encoding of text (`encodings.py` chooses it), what the bytes of binary fields mean (`dbf_binary.py`).
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from geo_assets.once import remembered_of_file
 from geo_assets.text import how_many
+from geo_assets.vector.reader import dbf_binary
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.types import arrow_type
@@ -52,6 +54,7 @@ class Field:
     offset: int  # in a record; its first byte marks a deleted record
     width: int
     decimals: int
+    flags: int = 0  # of FoxPro
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Dbf:
     fields: list[Field]
     records: NDArray[np.uint8]  # one row per record
     page: int  # its language driver
+    version: int = 3
 
     @classmethod
     def open(cls, path: Path) -> Dbf | None:
@@ -76,7 +80,11 @@ class Dbf:
         count = min(count, (size - start) // width) if width else 0
         if not fields or count <= 0 or fields[-1].offset + fields[-1].width > width:
             return None
-        return cls(fields, np.memmap(path, np.uint8, "r", start, (count, width)), head[29])
+        return cls(fields, np.memmap(path, np.uint8, "r", start, (count, width)), head[29], head[0])
+
+    def binary(self, field: Field, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the bytes of a field as they are, one row per record."""
+        return np.ascontiguousarray(self.records[rows, field.offset : field.offset + field.width])
 
     def raw(self, field: Field, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
         """Return the bytes of a field, one row per record; non-ASCII bytes became `?`."""
@@ -123,7 +131,7 @@ def _fields(described: bytes) -> list[Field]:
         width, decimals = described[start + 16], described[start + 17]
         if kind == "C" and decimals:  # text of more than 255 characters
             width, decimals = width + 256 * decimals, 0
-        fields.append(Field(kind, offset, width, decimals))
+        fields.append(Field(kind, offset, width, decimals, described[start + 18]))
         offset += width
     return fields
 
@@ -135,17 +143,21 @@ class DbfCheck:
     dbf: Dbf
     columns: dict[int, tuple[str, str]]  # by position: name and Arrow type
     notes: tuple[str, ...] = ()
+    null_flags: Field | None = None  # FoxPro's
+    null_bits: dict[int, int] = dataclass_field(default_factory=dict)  # by position
 
     @classmethod
     def of(cls, shp: Path, names: list[str], types: list[pa.DataType]) -> DbfCheck | None:
         """Make the check; None where the bytes cannot be compared. Types of wide integers are changed in place to
-        decimals.
+        decimals, those of binary fields to what these are.
         """
         dbf = Dbf.open(shp.with_suffix(".dbf"))
         if dbf is None or len(dbf.fields) != len(names):
             return None
         for i, field in enumerate(dbf.fields):
-            if (
+            if wire := dbf_binary.wire_of(field, dbf.version):
+                types[i] = arrow_type(wire)
+            elif (
                 str(types[i]) == "double"
                 and field.kind in _NUMBERS
                 and not field.decimals
@@ -155,7 +167,10 @@ class DbfCheck:
             elif str(types[i]) == "double" and field.kind in _NUMBERS and field.width >= _MAY_BE_ROUNDED:
                 types[i] = _fractional(shp.with_suffix(".dbf"), i) or types[i]
         columns = {i: (name, str(kind)) for i, (name, kind) in enumerate(zip(names, types, strict=True))}
-        return cls(dbf, columns, tuple(_notes(dbf, shp)))
+        notes = _notes(dbf, shp)
+        if unread := dbf_binary.unread_note(dbf.fields, names, dbf.version, dbf.records):
+            notes.append(unread)
+        return cls(dbf, columns, tuple(notes), *dbf_binary.null_bits(dbf.fields, dbf.version))
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Compare the values of a batch with their bytes."""
@@ -165,12 +180,40 @@ class DbfCheck:
         for position, (name, kind) in self.columns.items():
             column = columns[position]
             field = self.dbf.fields[position]
-            if column is None or field.kind not in "CNFDL":
+            if column is None:
                 continue
             if field.kind == "C":
                 _count_cut(self.dbf, field, rows, name, findings)
-                continue
-            columns[position] = _corrected(column, field.kind, kind, self.dbf.texts(field, rows), name, findings)
+            elif field.kind in dbf_binary.TEXT_KINDS:
+                text = self.dbf.texts(field, rows)
+                columns[position] = _corrected(column, field.kind, kind, text, name, findings)
+            else:
+                columns[position] = self._binary(field, rows, column, name, findings)
+        self._empty(columns, rows)
+
+    def _binary(
+        self, field: Field, rows: NDArray[np.int64], column: pa.Array, name: str, findings: Findings
+    ) -> pa.Array:
+        """Return a column that is no text, of which what GDAL made is of no use."""
+        import pyarrow as pa
+
+        if dbf_binary.is_unread(field, self.dbf.version):
+            return pa.nulls(len(rows), column.type)
+        return dbf_binary.values(self.dbf.binary(field, rows), field.kind, name, findings)
+
+    def _empty(self, columns: list[pa.Array | None], rows: NDArray[np.int64]) -> None:
+        """Make NULL what FoxPro marks as that: in the bytes is anything."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self.null_flags is None or not self.null_bits:
+            return
+        bits = np.unpackbits(self.dbf.binary(self.null_flags, rows), axis=1, bitorder="little")
+        for position, bit in self.null_bits.items():
+            column = columns[position]
+            if column is not None and bits[:, bit].any():
+                is_null = pa.array(bits[:, bit].astype(bool))
+                columns[position] = pc.if_else(is_null, pa.scalar(None, column.type), column)
 
 
 def _integral(dbf: Dbf, field: Field) -> pa.DataType | None:
