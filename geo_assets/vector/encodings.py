@@ -19,6 +19,7 @@ _ISO_8859 = re.compile(r"(?:iso)?[\s_-]*8859[\s_-]*(\d{1,2})")
 _NUMBERS = {
     65001: "utf-8",
     10000: "mac-roman",
+    10006: "mac-greek",
     10007: "mac-cyrillic",
     10029: "mac-latin2",
     20866: "koi8-r",
@@ -29,9 +30,12 @@ _TEXT_CODECS = re.compile(
     r"utf-8|utf-16|cp\d+|iso8859-\d+|koi8-[rut]|mac-\w+|gb\w+|big5\w*|euc_\w+|shift_jis\w*|johab|tis-620|ascii"
 )
 
+#: Encodings of which GDAL makes other text: it drops the last letter of the first two, and does not know the others.
+NOT_BY_GDAL = frozenset({"cp1255", "cp1258", "mac-greek", "mac-latin2"})
+
 #: Code pages by the byte at 29 of a DBF (its language driver).
 _DBF_PAGES = {
-    **dict.fromkeys((0x01, 0x0B, 0x0D, 0x0F, 0x11, 0x15, 0x18, 0x19, 0x1B), 437),
+    **dict.fromkeys((0x01, 0x09, 0x0B, 0x0D, 0x0F, 0x11, 0x15, 0x18, 0x19, 0x1B), 437),
     **dict.fromkeys((0x02, 0x0A, 0x0E, 0x10, 0x12, 0x14, 0x16, 0x1A, 0x1D, 0x25, 0x37), 850),
     **dict.fromkeys((0x03, 0x57, 0x58, 0x59), 1252),
     **dict.fromkeys((0x1F, 0x22, 0x23, 0x40, 0x64, 0x87), 852),
@@ -48,8 +52,13 @@ _DBF_PAGES = {
     0x04: 10000,
     0x24: 860,
     0x67: 861,
+    0x68: 895,  # Kamenický and Mazovia, for which nobody has a codec: the warning names them
+    0x69: 620,
+    0x7D: 1255,
+    0x7E: 1256,
     0x96: 10007,
     0x97: 10029,
+    0x98: 10006,
     0xC8: 1250,
     0xC9: 1251,
     0xCA: 1254,
@@ -84,10 +93,18 @@ def usual_name(name: str) -> str | None:
     return windows if windows != codec else special.get(codec, gdal_name(codec))
 
 
+def names_as_written(names: list[str], codec: str | None) -> list[str]:
+    """Return the names of columns from those that GDAL has, which are bytes as Latin-1 where it decodes none."""
+    if codec not in NOT_BY_GDAL:
+        return names
+    return [name.encode("latin-1", "replace").decode(codec, "replace") for name in names]
+
+
 def gdal_name(codec: str) -> str:
     """Return GDAL's (iconv's) name of one of Python's codecs."""
     special = {
         "mac-roman": "MACINTOSH",
+        "mac-greek": "MACGREEK",
         "mac-cyrillic": "MACCYRILLIC",
         "mac-latin2": "MACCENTRALEUROPE",
         "shift_jis": "SHIFT_JIS",
@@ -122,11 +139,7 @@ def encoding_of_dbf(text: bytes, declared: str | None, page: int) -> tuple[str, 
         declared: what its .cpg says; None: there is none.
         page: its language driver, which counts where there is no .cpg.
     """
-    said = (
-        f"its .cpg says {declared!r}"
-        if declared is not None
-        else f"its DBF names the code page {_DBF_PAGES.get(page, page)}"
-    )
+    said = f"its .cpg says {declared!r}" if declared is not None else _said_of(page)
     codec = find_codec(declared) if declared is not None else find_codec(str(_DBF_PAGES.get(page, "")))
     silent = declared is None and page == 0
     if text.isascii():
@@ -143,9 +156,16 @@ def encoding_of_dbf(text: bytes, declared: str | None, page: int) -> tuple[str, 
         if silent
         else f"{said}, which its text is not"
         if codec
-        else f"{said}, which is no encoding"
+        else f"{said}, which is no encoding that is known here"
     )
     return FALLBACK, f"{why}: it was read as Windows-1252; where that is wrong, name its encoding (encoding)"
+
+
+def _said_of(page: int) -> str:
+    """Say what the language driver of a DBF means."""
+    if page in _DBF_PAGES:
+        return f"its DBF names the code page {_DBF_PAGES[page]}"
+    return f"its DBF names the language driver 0x{page:02X}"
 
 
 def is_mostly_utf8(data: bytes) -> bool:

@@ -14,6 +14,7 @@ from geo_assets_tests.stages.builders import table
 
 FAULTS = {
     dbf.NO_BOOLEAN: "values made NULL",
+    dbf.FAULTY: "values changed",
     sqlite_values.NO_INTEGER: "values made NULL",
     sqlite_values.NO_NUMBER: "values made NULL",
     sqlite_values.NO_BOOLEAN: "values made NULL",

@@ -506,6 +506,15 @@ NAMES = [("N", "C", 30, 0)]
         ("system", 0, "cp1252", "Málaga", "which is no encoding"),
         ("system", 0, "utf-8", "Málaga", ""),
         (None, 0xC8, "cp1250", "Žluťoučký", ""),
+        (None, 0x7D, "cp1255", "שלום", ""),
+        (None, 0x7E, "cp1256", "سلام", ""),
+        (None, 0x98, "mac-greek", "Ελλάδα", ""),
+        (None, 0x97, "mac-latin2", "Žluťoučký", ""),
+        ("1258", 0, "cp1258", "Nguyên", ""),
+        ("1255", 0, "cp1255", "ירושלים", ""),
+        (None, 0x09, "cp437", "één", ""),
+        (None, 0x68, "cp1252", "Málaga", "names the code page 895, which is no encoding that is known here"),
+        (None, 0x85, "cp1252", "Málaga", "names the language driver 0x85, which is no encoding that is known here"),
         (None, 0x57, "utf-8", "Žluťoučký", "its text is UTF-8"),
         ("936", 0, "gbk", "联通中国", ""),
         (None, 0, "cp1252", "Málaga", "nothing says how"),
@@ -520,6 +529,23 @@ def test_the_text_of_a_shapefile_is_read_as_it_is_written_or_it_is_said(
     assert values(found, "n") == [text, "x"]
     assert said in warned
     assert bool(warned) == bool(said)
+
+
+def test_hebrew_has_its_last_letter_blanks_are_null_and_bytes_that_are_none_are_counted(tmp_path, rows):
+    fields = [*NAMES, ("W", "C", 2, 0), ("@@@@", "N", 3, 0)]
+    path = dbase(
+        tmp_path / "a.shp", fields,
+        (" שלום  ".encode("cp1255"), "ם".encode("cp1255"), b"7"), (b"", b"a\0", b"8"), (b"a\xd9", b"ab", b"N/A"), page=0x7D,
+    )  # fmt: skip
+    part = path.with_suffix(".dbf")
+    part.write_bytes(part.read_bytes().replace(b"@@@@", "גנים".encode("cp1255")))
+    found, said, _, _ = rows(path)
+    assert (values(found, "n"), values(found, "w")) == ([" שלום", None, "a\ufffd"], ["ם", "a", "ab"])
+    assert "'N': 1 value text that is not in its encoding, whose faulty bytes were replaced: 'aÙ'" in said
+    assert values(rows(path, where="n = ' שלום'")[0], "w") == ["ם"]
+    plan = rows(path, columns=("גנים", "W"), where="גנים > 7")[2]
+    assert [column.source_name for column in plan.columns] == ["גנים", "W"]
+    assert "'גנים': 1 value not an integer that the column can hold, now NULL: 'N/A'" in said
 
 
 def test_an_encoding_that_is_named_counts_for_every_text_format(tmp_path, rows):

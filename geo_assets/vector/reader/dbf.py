@@ -4,6 +4,7 @@ that it drops.
 Here: the layout of a DBF, and for each batch from GDAL the comparison with the bytes of the file. A field that is not a
 number, date or boolean as declared becomes NULL and is counted, as is text after a NUL; integers of 19 digits and more
 are decimals, not doubles, and so are fractions of which a double would be another number.
+Text is read from its bytes where GDAL would make another one of them.
 Not here: the encoding of text (`encodings.py` chooses it), what the bytes of binary fields mean (`dbf_binary.py`).
 """
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from geo_assets.once import remembered_of_file
 from geo_assets.text import how_many
+from geo_assets.vector.encodings import NOT_BY_GDAL
 from geo_assets.vector.reader import dbf_binary
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 NO_BOOLEAN = "neither T, F, Y nor N, now NULL"
 CUT = "cut at a NUL character"
+FAULTY = "text that is not in its encoding, whose faulty bytes were replaced"
 
 _HEADER_BYTES = 32
 _DELETED = ord("*")
@@ -143,13 +146,14 @@ class DbfCheck:
     dbf: Dbf
     columns: dict[int, tuple[str, str]]  # by position: name and Arrow type
     notes: tuple[str, ...] = ()
+    codec: str | None = None  # of its text, where GDAL does not read it well
     null_flags: Field | None = None  # FoxPro's
     null_bits: dict[int, int] = dataclass_field(default_factory=dict)  # by position
 
     @classmethod
-    def of(cls, shp: Path, names: list[str], types: list[pa.DataType]) -> DbfCheck | None:
+    def of(cls, shp: Path, names: list[str], types: list[pa.DataType], encoding: str | None) -> DbfCheck | None:
         """Make the check; None where the bytes cannot be compared. Types of wide integers are changed in place to
-        decimals, those of binary fields to what these are.
+        decimals, those of binary fields to what these are. `encoding`: the codec of its text.
         """
         dbf = Dbf.open(shp.with_suffix(".dbf"))
         if dbf is None or len(dbf.fields) != len(names):
@@ -170,7 +174,8 @@ class DbfCheck:
         notes = _notes(dbf, shp)
         if unread := dbf_binary.unread_note(dbf.fields, names, dbf.version, dbf.records):
             notes.append(unread)
-        return cls(dbf, columns, tuple(notes), *dbf_binary.null_bits(dbf.fields, dbf.version))
+        codec = encoding if encoding in NOT_BY_GDAL else None
+        return cls(dbf, columns, tuple(notes), codec, *dbf_binary.null_bits(dbf.fields, dbf.version))
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Compare the values of a batch with their bytes."""
@@ -184,6 +189,8 @@ class DbfCheck:
                 continue
             if field.kind == "C":
                 _count_cut(self.dbf, field, rows, name, findings)
+                if self.codec and field.width:
+                    columns[position] = _decoded(self.dbf.binary(field, rows), self.codec, name, findings)
             elif field.kind in dbf_binary.TEXT_KINDS:
                 text = self.dbf.texts(field, rows)
                 columns[position] = _corrected(column, field.kind, kind, text, name, findings)
@@ -333,6 +340,17 @@ def _count_cut(dbf: Dbf, field: Field, rows: NDArray[np.int64], name: str, findi
     cut = part[behind.any(axis=1)]
     if len(cut):
         findings.add(name, CUT, (bytes(each).rstrip(b"\0 ") for each in cut))
+
+
+def _decoded(raw: NDArray[np.uint8], codec: str, name: str, findings: Findings) -> pa.Array:
+    """Return text from its bytes as GDAL takes it: to the first NUL, without the blanks at its end; of none is NULL."""
+    import pyarrow as pa
+
+    parts = [each.partition(b"\0")[0].rstrip(b" ") for each in raw.view(f"S{raw.shape[1]}")[:, 0].tolist()]
+    texts = [part.decode(codec, "replace") or None for part in parts]
+    if faulty := [part for part, text in zip(parts, texts, strict=True) if text and "\ufffd" in text]:
+        findings.add(name, FAULTY, faulty)
+    return pa.array(texts, pa.string())
 
 
 def _corrected(column: pa.Array, field: str, kind: str, text: pa.Array, name: str, findings: Findings) -> pa.Array:

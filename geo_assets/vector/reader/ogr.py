@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.text import without_name
+from geo_assets.vector.encodings import names_as_written
 from geo_assets.vector.reader.alike import Alike
 from geo_assets.vector.reader.arrow_types import times_of_day, whole_of
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer, geometry_position, storage
@@ -141,7 +142,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                     return made.scan(kept, stated.declared())
 
             yield OpenLayer(
-                fields.names,
+                names_as_written(fields.names, dataset.encoding),
                 fields.types,
                 crs or _named_crs(ref),
                 read,
@@ -319,7 +320,8 @@ def _check_of(ref: LayerRef, fields: _Fields) -> Any:
         return None
     from geo_assets.vector.reader.dbf import DbfCheck
 
-    return DbfCheck.of(ref.dataset.path, fields.names, fields.types)
+    encoding = ref.dataset.encoding
+    return DbfCheck.of(ref.dataset.path, names_as_written(fields.names, encoding), fields.types, encoding)
 
 
 def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings: Findings) -> Unread | None:

@@ -21,7 +21,7 @@ from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.storage.journals import file_of_journal, refuse_unwritten
 from geo_assets.storage.sources import Kind, kind_of, whole_folder
 from geo_assets.text import how_many
-from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
+from geo_assets.vector.encodings import NOT_BY_GDAL, encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
 from geo_assets.vector.reader import gml_text
 from geo_assets.vector.reader.batches import beside
@@ -282,7 +282,7 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
         codec, note = find_codec(options.encoding) or codec, None
     cpg = own.with_suffix(".cpg")
     cpg.unlink(missing_ok=True)
-    cpg.write_text(gdal_name(codec))
+    cpg.write_text("ISO-8859-1" if codec in NOT_BY_GDAL else gdal_name(codec))  # bytes as they are, for the DBF's check
     return codec, (note,) if note else ()
 
 
