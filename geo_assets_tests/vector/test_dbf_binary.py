@@ -91,6 +91,14 @@ def test_fields_that_are_not_read_are_null_and_named_in_one_warning(tmp_path, ro
     assert "warning of GDAL" not in said
 
 
+def test_decimals_of_a_text_do_not_switch_off_the_look_at_the_bytes(tmp_path, rows):  # noqa: F811
+    fields = [("C", "C", 3, 2), ("I", "I", 4, 0), ("N", "N", 3, 0)]
+    path = dbase(tmp_path / "a.shp", fields, (b"abc", struct.pack("<i", -5), b"N/A"))
+    found, said, _, _ = rows(marked(path, FOXPRO))
+    assert (values(found, "c"), values(found, "i"), values(found, "n")) == (["abc"], [-5], [None])
+    assert "'N': 1 value not an integer that the column can hold, now NULL: 'N/A'" in said
+
+
 @pytest.mark.parametrize("width", [1, 3, 7, 9, 200])
 @pytest.mark.parametrize("kind", "IBYTM0+@")
 def test_a_binary_field_of_a_width_that_its_kind_does_not_have_is_null(tmp_path, rows, kind, width):  # noqa: F811

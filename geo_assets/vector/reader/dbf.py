@@ -79,7 +79,7 @@ class Dbf:
                 return None
             count, start, width = struct.unpack_from("<IHH", head, 4)
             described = file.read(max(0, start - _HEADER_BYTES))
-        fields = _fields(described)
+        fields = _fields(described, width)
         count = min(count, (size - start) // width) if width else 0
         if not fields or count <= 0 or fields[-1].offset + fields[-1].width > width:
             return None
@@ -125,15 +125,24 @@ class Dbf:
         return int((self.records[:, 0] == _DELETED).sum())
 
 
-def _fields(described: bytes) -> list[Field]:
+def _fields(described: bytes, width: int) -> list[Field]:
+    """Return the fields of a record of this width. Some programs write how many decimals a text has, which it has not;
+    others write with it that a text has more than 255 characters.
+    """
+    long = _laid_out(described, long_text=True)
+    fits = not long or long[-1].offset + long[-1].width <= width
+    return long if fits else _laid_out(described, long_text=False)
+
+
+def _laid_out(described: bytes, *, long_text: bool) -> list[Field]:
     fields, offset = [], 1
     for start in range(0, len(described) - 31, 32):
         if described[start] in {0x0D, 0x00}:
             break
         kind = chr(described[start + 11])
         width, decimals = described[start + 16], described[start + 17]
-        if kind == "C" and decimals:  # text of more than 255 characters
-            width, decimals = width + 256 * decimals, 0
+        if kind == "C":
+            width, decimals = width + 256 * decimals * long_text, 0
         fields.append(Field(kind, offset, width, decimals, described[start + 18]))
         offset += width
     return fields
