@@ -106,3 +106,25 @@ def test_a_binary_field_of_a_width_that_its_kind_does_not_have_is_null(tmp_path,
     found, said, _, _ = rows(marked(path, FOXPRO, A=2))
     assert (values(found, "a"), values(found, "n")) == ([None, None], [12, 13])
     assert ("1 column of its DBF is of a kind that is not read, now NULL: 'A'" in said) == (kind != "0")
+
+
+def test_binary_fields_and_hebrew_arrive_in_the_table(tmp_path, load, db):
+    fields = [
+        ("I", "I", 4, 0),
+        ("B", "B", 8, 2),
+        ("Y", "Y", 8, 4),
+        ("T", "T", 8, 0),
+        ("C", "C", 8, 0),
+        ("M", "M", 4, 0),
+    ]
+    record = (
+        struct.pack("<i", -5),
+        struct.pack("<d", 2.5),
+        struct.pack("<q", -12345),
+        moment(DAY, 3_600_001),
+        "שלום".encode("cp1255"),
+        struct.pack("<i", 9),
+    )
+    load(marked(dbase(tmp_path / "a.shp", fields, record, page=0x7D), FOXPRO), "foxpro")
+    found = db.rows("select i, b, y, t::text, c, m from {t}", t="vector.foxpro")
+    assert found == [(-5, 2.5, Decimal("-1.2345"), "2023-02-24 01:00:00.001", "שלום", None)]
