@@ -120,9 +120,10 @@ def origin_of(task: Task) -> Origin:
             remedy = "a catalogue of the Earth has no place for it; a COG of it is made by: geo-assets cog SRC DST"
             raise GeoAssetsError("INVALID_CRS", f"{task.name} cannot be placed: {told}", remedy=remedy)
         task.notes.append(f"{told}: it has no longitude and latitude there")
-    if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
+    approximate = info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}  # no grid in any CRS yet
+    if target and (approximate or request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
         return replace(origin, target=target)
-    if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
+    if approximate:
         task.notes.append(
             "its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified"
         )

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import rasterio
 from pyproj import Transformer
+from rasterio.control import GroundControlPoint
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject
@@ -431,3 +432,22 @@ def test_where_all_has_a_place_nothing_is_said_to_be_left_out(tmp_path):
     for target in ("EPSG:3857", "EPSG:32632", "EPSG:3035"):
         report = made(dem(tmp_path / "in.tif"), target_crs=target)
         assert "left out" not in " ".join(report.warnings)
+
+
+def test_control_points_are_rectified_where_the_target_is_their_own_crs_too(tmp_path):
+    values = np.ones((200, 300), "float32")
+    points = [
+        GroundControlPoint(row, column, 8 + column * 1e-3 + row * 2e-4, 49 - row * 1e-3 + column * 2e-4)
+        for row in (0, 100, 200)
+        for column in (0, 150, 300)
+    ]
+    with rasterio.open(
+        tmp_path / "in.tif", "w", driver="GTiff", width=300, height=200, count=1, dtype="float32"
+    ) as dataset:
+        dataset.write(values, 1)
+        dataset.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
+    report = made(tmp_path / "in.tif", target_crs="EPSG:4326")
+    assert "rectified" not in " ".join(report.warnings)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert not dataset.gcps[0]
+        assert dataset.bounds == pytest.approx((8, 48.8, 8.34, 49.06), abs=0.005)
