@@ -30,13 +30,14 @@ SIDE = 200_000
 
 #: A conversion as a worker does it, with what is done kept, and what it says of itself.
 _CONVERT = """
-import os, sys
+import json, os, sys
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
+from geo_assets.wire import json_of
 source, folder = sys.argv[1:]
 report = convert(ConvertRequest(source=source, destination=folder + '/out.tif', kept=folder + '/kept',
                                 progress=folder + '/progress', threads=os.cpu_count()))
-open(folder + '/report.json', 'w').write(report.model_dump_json())
+open(folder + '/report.json', 'w').write(json.dumps(json_of(report)))
 """
 
 _PROFILE = {

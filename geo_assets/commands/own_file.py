@@ -67,7 +67,7 @@ def own_file(source: Path, *, raster: bool) -> Iterator[None]:
 
 
 def _other_command(source: Path, error: GeoAssetsError, *, raster: bool) -> str:
-    from geo_assets.storage.sources import Kind, kind_of
+    from geo_assets.storage.kinds import Kind, kind_of
 
     if error.code not in _NOT_OURS or kind_of(source.name) is not (Kind.VECTOR if raster else Kind.RASTER):
         return ""

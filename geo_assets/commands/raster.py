@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,8 +26,9 @@ from geo_assets.commands.place import put_in_place
 from geo_assets.commands.source import lay_out, members_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.profiles import DEFAULT, PROFILES
-from geo_assets.storage.sources import Kind, kind_of
+from geo_assets.storage.kinds import Kind, kind_of
 from geo_assets.text import human_bytes
+from geo_assets.wire import json_of
 
 if TYPE_CHECKING:
     from geo_assets.raster.models import ConvertReport
@@ -194,7 +196,7 @@ def _put(converted: ConvertedSource, source: Path, destination: Path, *, into_fo
 def _tell_one(source: Path, placed: Path, converted: ConvertedSource, *, as_json: bool) -> None:
     (part,) = converted.made
     if as_json and part.report:
-        print_json(part.report.model_copy(update={"warnings": tuple(converted.warnings())}).model_dump(mode="json"))
+        print_json(json_of(replace(part.report, warnings=tuple(converted.warnings()))))
         return
     if part.report:
         out.print(_line(placed, part.report, f"{human_bytes(source.stat().st_size)} → "), markup=False, soft_wrap=True)
@@ -204,10 +206,7 @@ def _tell_one(source: Path, placed: Path, converted: ConvertedSource, *, as_json
 def _tell_all(placed: list[Path], converted: ConvertedSource, *, as_json: bool) -> None:
     made = list(zip(placed, converted.made, strict=True))
     if as_json:
-        cogs = [
-            {"name": p.name, "cog": str(place), **(p.report.model_dump(mode="json") if p.report else {})}
-            for place, p in made
-        ]
+        cogs = [{"name": p.name, "cog": str(place), **(json_of(p.report) if p.report else {})} for place, p in made]
         left_out = [{"name": part.name, **part.error.to_dict()} for part in converted.parts if part.error]
         print_json({"cogs": cogs, "left_out": left_out, "warnings": converted.warnings()})
         return
@@ -240,7 +239,7 @@ def validate(
         request = ValidateRequest(source=str(private), threads=os.cpu_count() or 1)
         report = pool.call("geo_assets.raster.validate:validate", request, ValidateReport)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(json_of(report))
     elif not report.problems:
         stamp = ", as it was made" if report.stamped else " (no stamp: alterations that decode cannot be told)"
         out.print(f"{file}: a whole COG{stamp}", markup=False, soft_wrap=True)
@@ -302,6 +301,7 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
         == "permissive",  # of the settings, whose import takes longer than this command
         preload=_PRELOAD,
         readable=[member.resolve() for member in (*members.values(), *described.values())],
+        only_ours=True,
     )
     try:
         with pool:

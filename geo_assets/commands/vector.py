@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ from geo_assets.commands.vector_options import (
 )
 from geo_assets.lean import leave_out
 from geo_assets.text import how_many, one_line
+from geo_assets.wire import json_of
 
 if TYPE_CHECKING:
     from geo_assets.kept import Kept
@@ -127,9 +129,9 @@ def inspect(
         _sandbox(load_settings()) as sandbox,
         _private_copy(sandbox, source) as copy,
     ):
-        report = _inspect(sandbox, request.model_copy(update={"source": str(copy)}))
+        report = _inspect(sandbox, replace(request, source=str(copy)))
     if as_json:
-        print_json(report.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}}))
+        print_json(json_of(report, exclude={"layers": {"__all__": {"changed"}}}))
         return
     for plan in report.layers:
         _print_plan(plan)
@@ -294,7 +296,7 @@ def _way(plan: LayerPlan) -> str | None:
 def _sandbox(settings: Settings) -> SandboxPool:
     from geo_assets.sandbox.pool import SandboxPool
 
-    return SandboxPool(settings.home / "scratch", preload=_PRELOAD, **settings.sandbox_limits)
+    return SandboxPool(settings.home / "scratch", preload=_PRELOAD, only_ours=True, **settings.sandbox_limits)
 
 
 def _inspect(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:
@@ -312,7 +314,7 @@ def _inspected(
     function that waits for the report.
     """
     with ThreadPoolExecutor(1) as background, _private_copy(sandbox, source) as copy:
-        own = request.model_copy(update={"source": str(copy), "thorough": False})
+        own = replace(request, source=str(copy), thorough=False)
         asked = background.submit(_inspect, sandbox, own)
         yield own, asked.result
 

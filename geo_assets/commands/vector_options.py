@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.wire import checked
 
 if TYPE_CHECKING:
     from geo_assets.stages.vector_load import LoadOptions
@@ -169,7 +170,7 @@ def request_of(source: Path, reading: dict[str, Any], **options: Any) -> Inspect
     if not source.exists():
         raise GeoAssetsError("SOURCE_GONE", f"there is no {source}", remedy="check the path")
     try:
-        request = InspectRequest(source=str(source), **_wanted(reading, options))
+        request = checked(InspectRequest, {"source": str(source), **_wanted(reading, options)})
     except ValidationError as error:
         raise GeoAssetsError("INVALID_PARAMETERS", "; ".join(faults(error)), remedy="geo-assets load --help") from error
     for code in filter(None, (request.source_crs, request.target_crs, request.bbox and request.bbox_crs)):

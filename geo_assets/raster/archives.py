@@ -17,10 +17,11 @@ from pathlib import Path
 
 from geo_assets.archives import notes_on_names, unpack
 from geo_assets.raster import safe
-from geo_assets.raster.beside import product_datetime
+from geo_assets.raster.product import product_datetime
 from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
 from geo_assets.storage.journals import refuse_unwritten
-from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source, sorted_sources
 
 
 def rasters(request: UnpackRequest) -> UnpackReport:

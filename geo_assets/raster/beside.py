@@ -1,8 +1,8 @@
-"""Files beside a raster that describe its format, place or time: `.prj`, world files, the `.hdr` of raw pixels, product
-metadata. We read them ourselves where GDAL does not.
+"""Files beside a raster that describe its format or place: `.prj`, world files, the `.hdr` of raw pixels. We read them
+ourselves where GDAL does not.
 
-Here: finding and reading these small texts. Not here: which file belongs to which (`storage/sources.py`), opening the
-raster (`inspect.py`).
+Here: finding and reading these small texts. Not here: which file belongs to which (`storage/sources.py`), the metadata
+of products (`product.py`), opening the raster (`inspect.py`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ import pyproj.exceptions
 from affine import Affine
 from rasterio.crs import CRS
 
-from geo_assets.capture import METADATA_FILES, of_metadata
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
-from geo_assets.raster.variables_models import ProductReport, ProductRequest
 from geo_assets.text import utf_16_of
 
 #: Most bytes of such a text; an ENVI header may list the wavelengths of some hundred bands.
-_LONGEST = 1 << 20
+LONGEST = 1 << 20
 
 #: How the WKT of a CRS on the Earth begins.
 _WKT = re.compile(
@@ -196,29 +194,6 @@ def _named(path: Path, names: Iterable[str]) -> Path | None:
 def _text(path: Path) -> str:
     """The beginning of a text file, in whatever encoding it is."""
     with path.open("rb") as file:
-        said = file.read(_LONGEST)
+        said = file.read(LONGEST)
     plain = "latin-1" if path.suffix.lower() == ".hdr" else "utf-8-sig"
     return said.decode(utf_16_of(said) or plain, "replace").lstrip("\ufeff")
-
-
-def product_datetime(folder: Path, names: Iterable[str]) -> str | None:
-    """Return the time that the product's metadata states, as `ConvertRequest.datetime`; the first of several files that
-    states one.
-
-    Args:
-        folder: where they are.
-        names: of files below it, metadata or not.
-    """
-    for name in names:
-        if any(ending.search(name) for ending, _ in METADATA_FILES):
-            with (folder / name).open("rb") as file:
-                found = of_metadata(name, file.read(_LONGEST).decode("utf-8", "replace"))
-            if found:
-                return "/".join(filter(None, (found.start, found.end)))
-    return None
-
-
-def product(request: ProductRequest) -> ProductReport:
-    """Return what the product metadata in a directory say; it runs in the sandboxed child."""
-    folder = Path(request.folder)
-    return ProductReport(datetime=product_datetime(folder, sorted(path.name for path in folder.iterdir())))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -80,7 +80,7 @@ class BlockBuffer:
             KeptIsWrongError: what was moved before is behind another header.
         """
         if self._checkpoint is None:
-            with made.open("wb") as out:
+            with made.open("w+b") as out:
                 out.write(header)
                 yield out
             return
@@ -98,20 +98,24 @@ class BlockBuffer:
         """Where the COG is written: where progress is kept, in the same place, so that it can be gone on with."""
         return self._checkpoint.cog if self._checkpoint else made
 
-    def move_to(self, out: BinaryIO, level: int, length: int) -> None:
+    def move_to(self, out: BinaryIO, level: int, length: int, written: Callable[[BinaryIO], None]) -> None:
         """Move the blocks of a level to the current position of the output, in order; they take no disk space twice.
 
         Args:
             out: see `output`.
             level: its number.
             length: bytes of its blocks, of which those at the end may have been moved before.
+            written: called with the output where what lies before its position stays as it is.
         """
-        start = out.tell()
+        start, waiting = out.tell(), self._memory[level]
         if self._checkpoint or self._files[level]:
             _move(self._file(level), out, start)
-        out.seek(start + length - sum(map(len, self._memory[level])))
-        out.writelines(self._memory[level])
-        self._memory[level].clear()
+        out.seek(start + length - sum(map(len, waiting)))
+        written(out)
+        for first in range(0, len(waiting), 3 * _BLOCKS_AT_ONCE):
+            out.writelines(waiting[first : first + 3 * _BLOCKS_AT_ONCE])
+            written(out)
+        waiting.clear()
 
     def close(self) -> None:
         """Close all files."""

@@ -29,6 +29,7 @@ from geo_assets.raster import cog_driver, cogfile, domains, gdal, kept_blocks, o
 from geo_assets.raster.checkpoint import Checkpoint, KeptIsWrongError
 from geo_assets.raster.codecs import Codec, compressors
 from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_differences
+from geo_assets.raster.file_hash import FileHash
 from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.gdal import numpy_dtype
 from geo_assets.raster.georeference import dataset_crs, same_crs
@@ -104,7 +105,7 @@ def convert(request: ConvertRequest) -> ConvertReport:
             report = _described(task, proof, cog)
             if request.thumbnail:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
-        report = report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+        report = replace(report, seconds=round(time.monotonic() - started, 3))
         _publish(work, request)
     return report
 
@@ -353,19 +354,18 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
         codec = onepass.choose_by_trial(dataset, task.profile)
     how: dict[str, Any] = {"sparse": task.profile.sparse, "resampling": task.profile.overview_resampling}
     checkpoint = _checkpoint(task, dataset, codec)
-    with onepass.Pyramid(dataset, codec, task.work, threads, checkpoint, **how) as pyramid:
-        with gdal.reading(task.info.path, task.info.driver):
-            pyramid.run(task.progress.written)
-        with _writing(task, origin):
-            crs = origin.crs if origin.assigned else None
-            options = cog_driver.metadata_options(task, origin)
-            header = onepass.skeleton(described, task.work, task.profile, options, crs)
-            place = pyramid.save(task.made, cogfile.holding(header, task.info.embedded))
-        task.notes.extend(cog_driver.names_left_behind(task.work))
-        checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
-    with ExitStack() as opened, workers(1, threads) as beside:
+    with ExitStack() as opened, workers(1, threads) as beside, FileHash(beside) as sha256:
+        with onepass.Pyramid(dataset, codec, task.work, threads, checkpoint, **how) as pyramid:
+            with gdal.reading(task.info.path, task.info.driver):
+                pyramid.run(task.progress.written)
+            with _writing(task, origin):
+                crs = origin.crs if origin.assigned else None
+                options = cog_driver.metadata_options(task, origin)
+                header = onepass.skeleton(described, task.work, task.profile, options, crs)
+                place = pyramid.save(task.made, cogfile.holding(header, task.info.embedded), sha256.reached)
+            task.notes.extend(cog_driver.names_left_behind(task.work))
+            checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
         cog = opened.enter_context(gdal.open_raster(place))
-        sha256 = beside.submit(hash_of, place)  # as much work as a fifth of the proof
         problems = not_as_written(cog, checks, threads, task.progress.proven)
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         with gdal.reading(task.info.path, task.info.driver):  # its metadata, which may be no text
@@ -375,7 +375,7 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
             raise_for(task.name, [*_structure(place), *problems, *differences])
         place.replace(task.made)
         opened.pop_all()  # for its description
-    return _Proof(measurement, resumed=resumed, cog=cog, sha256=sha256.result())
+        return _Proof(measurement, resumed=resumed, cog=cog, sha256=sha256.hexdigest())
 
 
 def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
@@ -486,18 +486,17 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made, task.request.profile))
     task.notes.extend(domains.lost(task.info, cog))
     when = captured(task.request, task.info, task.notes)
-    update: dict[str, Any] = {
-        "datetime": when.start if when else None,
-        "end_datetime": when.end if when else None,
-        "datetime_from": when.by if when else None,
-        "warnings": (*report.warnings, *task.notes, *task.log.messages),
-        "kept_blocks": proof.kept_blocks,
-        "passed_through": proof.passed_through,
-        "resumed": proof.resumed,
-    }
-    if proof.loss:
-        update["max_error"] = proof.loss.largest
-    return report.model_copy(update=update)
+    return replace(
+        report,
+        datetime=when.start if when else None,
+        end_datetime=when.end if when else None,
+        datetime_from=when.by if when else None,
+        warnings=(*report.warnings, *task.notes, *task.log.messages),
+        kept_blocks=proof.kept_blocks,
+        passed_through=proof.passed_through,
+        resumed=proof.resumed,
+        max_error=proof.loss.largest if proof.loss else report.max_error,
+    )
 
 
 def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: Origin, cog: Any) -> None:

@@ -25,7 +25,7 @@ def headers(request: HeadersRequest) -> HeadersReport:
         for start, length in zip(starts, request.lengths, strict=False)
     ]
     with gdal.session(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):  # these files have no sidecars
-        return HeadersReport(headers=tuple(part and _header(part) for part in parts))
+        return HeadersReport(headers=tuple(_header(part) if part else None for part in parts))
 
 
 def _header(source: str) -> CogHeader | None:

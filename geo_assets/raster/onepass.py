@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import rasterio
@@ -280,16 +280,21 @@ class Pyramid(AbstractContextManager["Pyramid"]):
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def save(self, made: Path, outline: cogfile.Header) -> Path:
+    def save(self, made: Path, outline: cogfile.Header, written: Callable[[BinaryIO], None] = lambda _: None) -> Path:
         """Write the COG, with the directory of `outline` (see `skeleton`). Returns where it is: at `made`, or beside
         what is kept of the progress, from where it is moved once it is proven.
+
+        Args:
+            made: where it is to be.
+            outline: its directory.
+            written: called with the file where what lies before its position stays as it is.
         """
         blocks = [np.array(level.counts, np.uint64).reshape(-1, 1 + self._masked) for level in self.levels]
         header = cogfile.pyramid(outline, [(level.height, level.width) for level in self.levels], blocks)
         hashes = self.hashes()
         with self._blocks_waiting.output(made, cogfile.stamped(header, hashes[0], hashes[1:])) as out:
             for level in reversed(self.levels):
-                self._blocks_waiting.move_to(out, level.number, cogfile.stored_bytes(blocks[level.number]))
+                self._blocks_waiting.move_to(out, level.number, cogfile.stored_bytes(blocks[level.number]), written)
         return self._blocks_waiting.place(made)
 
     def hashes(self) -> list[str]:

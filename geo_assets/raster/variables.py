@@ -17,7 +17,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -339,7 +339,7 @@ def _copied_image(dataset: Any, path: Path, part: _Part, destination: Path, *, p
     bands = tuple(VariableBand(description=caption, datetime=None, dimensions={}) for caption in captions)
     title = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION")
     made = _described(dataset, part, destination, crs, bands, title)
-    return made.model_copy(update={"notes": (*made.notes, told)}) if told else made
+    return replace(made, notes=(*made.notes, told)) if told else made
 
 
 def _copied(dataset: Any, part: _Part, destination: Path) -> Variable:

@@ -22,6 +22,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from geo_assets.sandbox import selftest
 from geo_assets.sandbox.protocol import FUNCTIONS, LONGEST_SAID, MOST_SAID, Call, Reply, Terms, receive, send
 from geo_assets.sandbox.scratch import TEMPORARY, WORK
 from geo_assets.sandbox.walls import Walls, has_one_thread, raise_walls
+from geo_assets.wire import built, told
 
 #: Most open files: enough for a dataset with its sidecars, few enough to stop a file that opens many others.
 _MAX_OPEN_FILES = 256
@@ -59,15 +61,15 @@ def main(control_fd: int, lifeline_fd: int, ahead: Sequence[str] = ()) -> None:
         said, _ = receive(control)
         if said is None:
             return
-        refused = _accept(Path(said.pop("folder")), Terms.of(said))
+        refused = _accept(Path(said.pop("folder")), built(Terms, said))
         gc.freeze()  # nor is it looked through again with each file
         gc.enable()
         while True:
             message, fds = receive(control)
             if message is None:
                 return
-            reply = refused or _serve(Call.model_validate(message), fds)
-            send(control, reply.model_copy(update={"said": heard.taken()}).model_dump(mode="json"))
+            reply = refused or _serve(built(Call, message), fds)
+            send(control, told(replace(reply, said=heard.taken())))
 
 
 def _accept(lane: Path, terms: Terms) -> Reply | None:
@@ -154,11 +156,11 @@ def _invoke(call: Call, fds: list[int]) -> dict[str, Any]:
     request = function.__annotations__["request"]
     if isinstance(request, str):
         request = vars(sys.modules[module_name])[request]
-    arguments = [request.model_validate(call.request)]
+    arguments = [built(request, call.request)]
     if not fds:
-        return function(*arguments).model_dump(mode="json")  # type: ignore[no-any-return]
+        return told(function(*arguments))
     with os.fdopen(fds[0], "wb", closefd=True) as sink:
-        return function(*arguments, sink).model_dump(mode="json")  # type: ignore[no-any-return]
+        return told(function(*arguments, sink))
 
 
 def _os_error(error: OSError) -> dict[str, str]:

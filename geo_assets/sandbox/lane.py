@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox.process import Child
 from geo_assets.sandbox.protocol import Terms
@@ -67,7 +65,7 @@ class Lane:
         self._first: int | None = None  # bytes of the source that was named first in a workspace, which we wrote
         self._seconds: dict[str, float] = {}
 
-    def seconds_for(self, request: BaseModel) -> float:
+    def seconds_for(self, request: object) -> float:
         """Return the extra seconds for a large source. Its size is taken when it is first named, because its child may
         alter it later. A file that is named after a call may have been made by a child, and counts at most as much as
         an archive of the first one's size may contain.

@@ -11,12 +11,12 @@ import io
 import os
 import select
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from geo_assets.sandbox import start
 from geo_assets.sandbox.protocol import Terms, send
+from geo_assets.wire import told
 
 #: Milliseconds of silence in a stream after which to check whether its child still lives.
 _SILENCE_MS = 250
@@ -30,7 +30,7 @@ class Child:
         self._started = started = start.taken()
         self.process, self.control = started.process, started.control
         with contextlib.suppress(OSError):  # it died already; the first call finds that
-            send(self.control, {"folder": str(folder), **asdict(terms)})
+            send(self.control, {"folder": str(folder), **told(terms)})
 
     def close(self) -> None:
         """Kill it and close its descriptors; may be repeated."""

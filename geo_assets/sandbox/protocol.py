@@ -12,19 +12,19 @@ import re
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from geo_assets.wire import Message, checked, told
 
-#: Our functions that may be called in a child: `module:function(request: Model[, sink]) -> Model`. Other distributions
-#: add theirs (`plugins.engines`).
+#: Our functions that may be called in a child: `module:function(request: Message[, sink]) -> Message`. Other
+#: distributions add theirs (`plugins.engines`).
 FUNCTIONS = frozenset(
     {
         "geo_assets.raster.archives:rasters",
-        "geo_assets.raster.beside:product",
         "geo_assets.raster.cog:convert",
         "geo_assets.raster.header:headers",
+        "geo_assets.raster.product:product",
         "geo_assets.raster.strip:strip",
         "geo_assets.raster.validate:validate",
         "geo_assets.raster.variables:variables",
@@ -47,8 +47,8 @@ _HEADER = struct.Struct("!I")
 _UNFIT = re.compile("[\\x00\\ud800-\\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+@dataclass(frozen=True)
+class Terms(Message):
     """The limits and options of a child: the first message that it gets.
 
     Attributes:
@@ -69,34 +69,28 @@ class Terms:
     readable: tuple[str, ...]
     packages: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, said: dict[str, Any]) -> Self:
-        """Of the message in which a parent sends them: their fields."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
-        return cls(**fields)
 
-
-class Call(BaseModel):
+@dataclass(frozen=True)
+class Call(Message):
     """Run one function."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
     function: str
     request: dict[str, Any]
 
 
-class Reply(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Reply(Message):
     """The reply to a call: a result, or an error as `GeoAssetsError.to_dict` writes it."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
     traceback: str | None = None
-    said: tuple[str, ...] = Field((), max_length=MOST_SAID, description="what its libraries warned of")
+    said: tuple[str, ...] = field(default=(), metadata={"max_length": MOST_SAID})  # what its libraries warned of
 
 
 def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
     """Send one message, with file descriptors if any."""
-    body = json.dumps(message).encode()
+    body = json.dumps(message, default=told).encode()
     header = _HEADER.pack(len(body))
     if fds:
         socket.send_fds(control, [header], list(fds))
@@ -127,7 +121,7 @@ def receive_reply(control: socket.socket, alive: Callable[[], bool]) -> Reply | 
     control.settimeout(_LOOK_EVERY)
     try:
         message = _message(control, b"", alive)
-        return None if message is None else Reply.model_validate(plain(message))
+        return None if message is None else checked(Reply, plain(message))
     except RecursionError as error:
         msg = "a message that is nested too deeply"
         raise ValueError(msg) from error

@@ -6,19 +6,19 @@ Here: harmless probes, each requested by name. Not here: real work.
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from geo_assets.lean import NOT_OF_A_CHILD
 from geo_assets.sandbox.walls import Walls
+from geo_assets.wire import Message
 
 #: The drivers for the documented formats (docs/formats.md).
 _RASTER_DRIVERS = frozenset({"GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG", "AAIGrid", "HFA"})
@@ -29,10 +29,10 @@ _VECTOR_DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON", "FlatGeobuf", 
 WALLS: list[Walls] = []
 
 
-class ProbeRequest(BaseModel):
+@dataclass(frozen=True)
+class ProbeRequest(Message):
     """The probe to run."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
     action: Literal[
         "environment",
         "crash",
@@ -53,7 +53,8 @@ class ProbeRequest(BaseModel):
     pid: int = 0
 
 
-class ProbeReport(BaseModel):
+@dataclass(frozen=True)
+class ProbeReport(Message):
     """The result of a probe."""
 
     pid: int
@@ -181,11 +182,11 @@ def _libraries(_: ProbeRequest) -> dict[str, str]:
 
 
 def _modules(_: ProbeRequest) -> dict[str, str]:
-    """What the libraries have imported although no child needs it."""
-    import pyogrio  # noqa: F401
-    import rasterio  # noqa: F401
-
-    return {name: str(sys.modules[name].__file__) for name in NOT_OF_A_CHILD if name in sys.modules}
+    """What has been imported for the two conversions although no child needs it."""
+    for conversion in ("geo_assets.raster.cog", "geo_assets.vector.reader.stream"):
+        importlib.import_module(conversion)
+    needless = (*NOT_OF_A_CHILD, "pydantic")
+    return {name: str(sys.modules[name].__file__) for name in needless if name in sys.modules}
 
 
 _ACTIONS = {

@@ -15,7 +15,8 @@ from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.models import JobRecord
 from geo_assets.parameters import ListContainer, stored_parameters
 from geo_assets.stages.scenes import scenes_of, sources_in
-from geo_assets.storage.sources import Kind, Member, Source, name_key
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source, name_key
 
 
 class Role(StrEnum):

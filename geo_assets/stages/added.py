@@ -38,8 +38,9 @@ from geo_assets.stages.files import Output, fetch, output_ref, plan_files, refus
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import Converter, SceneMember
 from geo_assets.stages.scenes import scene_fault
+from geo_assets.storage.kinds import Kind
 from geo_assets.storage.local import sha256_of
-from geo_assets.storage.sources import Kind, Source
+from geo_assets.storage.sources import Source
 from geo_assets.text import plain_name
 from geo_assets.vector.models import BoundingBox
 

@@ -25,8 +25,8 @@ from geo_assets.stages.files import Output, fetch, output_ref, plan_files, refus
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter
 from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
+from geo_assets.storage.kinds import Kind, is_packed
 from geo_assets.storage.local import sha256_of
-from geo_assets.storage.sources import Kind, is_packed
 from geo_assets.storage.zips import contents
 
 STAGE = COGS

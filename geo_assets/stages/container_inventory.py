@@ -26,16 +26,10 @@ from geo_assets.stages.stac_setup import record_single_task
 from geo_assets.storage.blobs import Blob
 from geo_assets.storage.containers import Container
 from geo_assets.storage.foreign import CONVERTERS, not_read
+from geo_assets.storage.kinds import Kind, is_packed
 from geo_assets.storage.products import with_metadata
 from geo_assets.storage.scenes import Scenes
-from geo_assets.storage.sources import (
-    Kind,
-    Member,
-    Source,
-    group_sources,
-    is_packed,
-    why_ignored,
-)
+from geo_assets.storage.sources import Member, Source, group_sources, why_ignored
 from geo_assets.storage.zips import is_looked_into, look_into
 from geo_assets.text import batched, how_many
 

@@ -21,7 +21,8 @@ from geo_assets.file_stages import FILE_STAGES, Engine
 from geo_assets.ledger.models import Work
 from geo_assets.ledger.work import Cost
 from geo_assets.parameters import IngestContainer, OfJobType
-from geo_assets.storage.sources import Kind, Source
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Source
 
 #: The most milliseconds that a task is said to cost: a week.
 MOST_MS = 7 * 24 * 3_600_000

@@ -32,7 +32,8 @@ from geo_assets.stages.scenes import scene_places
 from geo_assets.storage.blobs import BlobRef, FirstBytes, blob_path
 from geo_assets.storage.containers import FOR_EVER
 from geo_assets.storage.journals import unwritten
-from geo_assets.storage.sources import Kind, Source, name_key, path_within
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Source, name_key, path_within
 from geo_assets.text import batched, plain_name, says_all
 
 #: Raised when an engine's output for plain files changes: everything is then redone. Where a corrected fault

@@ -26,9 +26,10 @@ from geo_assets.stages.container_inventory import REFUSALS, insist_on_a_match, s
 from geo_assets.stages.files import fingerprints, stages_of
 from geo_assets.stages.scenes import scene_fault
 from geo_assets.storage.containers import existing_container
+from geo_assets.storage.kinds import Kind
 from geo_assets.storage.ordered import OrderedMembers
 from geo_assets.storage.products import is_product_metadata
-from geo_assets.storage.sources import Kind, Member, Source, is_taken
+from geo_assets.storage.sources import Member, Source, is_taken
 from geo_assets.storage.zips import look_into
 from geo_assets.task_status import BAD_INPUT, DONE, TaskStatus
 from geo_assets.text import batched

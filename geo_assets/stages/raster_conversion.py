@@ -36,7 +36,7 @@ from geo_assets.raster.variables_models import (
     VariablesRequest,
 )
 from geo_assets.sandbox.scratch import remove
-from geo_assets.storage.sources import is_packed
+from geo_assets.storage.kinds import is_packed
 from geo_assets.storage.zips import contents, is_tar
 from geo_assets.text import without_name
 
@@ -173,7 +173,7 @@ class Converter:
         if self.product is None or not self.product.is_dir():
             return self
         told = self.pool.call(
-            "geo_assets.raster.beside:product", ProductRequest(folder=str(self.product)), ProductReport
+            "geo_assets.raster.product:product", ProductRequest(folder=str(self.product)), ProductReport
         ).datetime
         return replace(self, options={**self.options, "product_datetime": told})
 

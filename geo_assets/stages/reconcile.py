@@ -39,7 +39,8 @@ from geo_assets.stages.files import stages_of
 from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.storage.blobs import Blob, BlobRef
 from geo_assets.storage.containers import Container, open_container
-from geo_assets.storage.sources import Kind, Member, Source, is_taken, name_key, whole_folder
+from geo_assets.storage.kinds import Kind, whole_folder
+from geo_assets.storage.sources import Member, Source, is_taken, name_key
 from geo_assets.task_status import DONE, ENDED
 from geo_assets.text import how_many
 from geo_assets.vector.tables.staging import staging_lock

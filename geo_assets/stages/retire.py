@@ -32,7 +32,8 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import stages_of
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.storage.containers import Container
-from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, is_taken, kind_of
+from geo_assets.storage.kinds import Kind, kind_of
+from geo_assets.storage.sources import Member, Source, is_source_taken, is_taken
 from geo_assets.text import how_many
 from geo_assets.vector.tables.locks import retry_while_locked
 

@@ -15,8 +15,9 @@ from geo_assets.ledger.models import Work
 from geo_assets.outcomes import InputFile
 from geo_assets.parameters import IngestContainer, Parameters
 from geo_assets.stages.raster_conversion import PRODUCT, SceneMember
+from geo_assets.storage.kinds import Kind
 from geo_assets.storage.scenes import ASIDE, Scenes, tells_of_a_product
-from geo_assets.storage.sources import Kind, Member, Source, group_sources, name_key
+from geo_assets.storage.sources import Member, Source, group_sources, name_key
 
 #: Bytes of a file's name in the private directory; a longer one is shortened.
 _LONGEST_NAME = 200

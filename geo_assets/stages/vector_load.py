@@ -153,7 +153,7 @@ def staged_source(
         staged = [stage(session, undo, plan, name) for plan, name, _ in layers]
         if not all(map(_fits, report.layers, staged)):
             undo.close()
-            report = inspect_source(sandbox, request.model_copy(update={"look_first": True}))
+            report = inspect_source(sandbox, replace(request, look_first=True))
             layers = _layers(report, origin, options, names_of)
             staged = [stage(session, undo, plan, name) for plan, name, _ in layers]
             if not all(map(_fits, report.layers, staged)):
@@ -223,9 +223,7 @@ def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectRepo
     Raises:
         GeoAssetsError: what the engine raises.
     """
-    return sandbox.call(
-        "geo_assets.vector.reader.inspect:inspect", request.model_copy(update={"thorough": False}), InspectReport
-    )
+    return sandbox.call("geo_assets.vector.reader.inspect:inspect", replace(request, thorough=False), InspectReport)
 
 
 def _key_columns(options: LoadOptions, plan: LayerPlan) -> tuple[str, ...]:

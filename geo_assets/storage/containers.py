@@ -3,7 +3,7 @@
 Here: one interface for a local directory and a service. A user names alias + container + path, never a URL. Errors of
 a store are translated to our codes in the same way for all calls: a missing blob is SOURCE_GONE, a store that does not
 answer STORAGE_UNAVAILABLE.
-Not here: what a service does in its own way (`services.py`), what the blobs are (`sources.py`), what an error means
+Not here: what a service does in its own way (`services.py`), what the blobs are (`kinds.py`), what an error means
 (`faults.py`), waiting for a store (`stages/patience.py`).
 """
 

@@ -1,6 +1,6 @@
 """Formats that are not read here, by the names of their files, and what makes them readable.
 
-Here: data that people deliver, so that an error has a command. Not here: what is read (`sources.py`), what the first
+Here: data that people deliver, so that an error has a command. Not here: what is read (`kinds.py`), what the first
 bytes of a file say (`raster/drivers.py`, `vector/reader/formats.py`).
 """
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from geo_assets.storage.sources import Kind
+from geo_assets.storage.kinds import Kind
 
 #: Reads a number of bytes from a position.
 Read = Callable[[int, int], bytes]

@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Self
 
-from geo_assets.storage.sources import Kind, Member, name_key
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, name_key
 
 
 class OrderedMembers:

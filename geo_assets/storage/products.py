@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from geo_assets.capture import LANDSAT_METADATA
-from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source
 
 #: The name of a product's metadata file; the names of the product's other files begin with the first group.
 _PRODUCT_METADATA = re.compile(f"(.+){LANDSAT_METADATA}", re.IGNORECASE)

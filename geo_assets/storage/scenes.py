@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 from geo_assets.capture import METADATA_FILES
 from geo_assets.errors import GeoAssetsError
+from geo_assets.storage.kinds import Kind
 from geo_assets.storage.products import is_product_metadata
-from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
+from geo_assets.storage.sources import Member, Source, sorted_sources
 
 #: The key of a file that belongs to a scene and is no data: it is not converted, thumbnails are made of the COGs.
 ASIDE = "thumbnail"

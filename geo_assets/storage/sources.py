@@ -1,8 +1,7 @@
-"""Classification of the files of a container: rasters, vectors, archives, the sidecars that belong to them, and the
-rest.
+"""The sources of a container: its files, grouped with the sidecars that belong to them, and the rest.
 
-Here: the table of file name endings and the grouping of files into sources, by name alone, in a stream.
-Not here: opening a file. A name proves nothing; the sandboxed reader decides by the first bytes.
+Here: the endings of sidecars and the grouping, by name alone, in a stream.
+Not here: what a file is by its name (`kinds.py`), opening one.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 
@@ -18,105 +16,18 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.litter import is_litter
 from geo_assets.storage.journals import file_of_journal
-
-
-class Kind(StrEnum):
-    """The kind of a source, by its name."""
-
-    RASTER = "raster"
-    VECTOR = "vector"
-    ZIP = "zip"
-    SCENE = "scene"  # several rasters that are one item (`scenes.py`)
-    SIDECAR = "sidecar"  # without the file that it belongs to
-    COMPANION = "companion"  # accompanies the data for people or other programs: a README, a style, a checksum
-    UNSUPPORTED = "unsupported"
-
-
-_RASTER = frozenset(
-    {
-        ".tif",
-        ".tiff",
-        ".gtiff",
-        ".btf",
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jp2",
-        ".j2k",
-        ".asc",
-        ".img",
-        ".nc",
-        ".nc4",
-        ".h5",
-        ".hdf5",
-        ".he5",
-        ".grib",
-        ".grib2",
-        ".grb",
-        ".grb2",
-        ".vrt",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".jpx",
-        ".jpf",
-        ".j2c",
-        ".jpc",
-        ".bil",
-        ".bip",
-        ".bsq",
-        ".flt",
-        ".hgt",
-        ".dt0",
-        ".dt1",
-        ".dt2",
-        ".ntf",
-        ".nitf",
-        ".nsf",
-        ".xyz",
-        ".hdf",
-        ".mbtiles",
-    }
+from geo_assets.storage.kinds import (
+    RASTER,
+    TAR_GZ,
+    VECTOR,
+    ZIP,
+    Kind,
+    ending_of,
+    is_companion,
+    kind_of,
+    unpacked,
+    whole_folder,
 )
-_VECTOR = frozenset(
-    {
-        ".gpkg",
-        ".geojson",
-        ".json",
-        ".geojsonl",
-        ".geojsons",
-        ".ndjson",
-        ".fgb",
-        ".parquet",
-        ".geoparquet",
-        ".kml",
-        ".kmz",
-        ".csv",
-        ".tsv",
-        ".shp",
-        ".gml",
-        ".dxf",
-        ".gpx",
-        ".tab",
-        ".mif",
-        ".sqlite",
-        ".sqlite3",
-        ".db",
-        ".xlsx",
-    }
-)
-
-#: Vector files of one part, which may also be gzipped: `roads.geojson.gz`.
-_GZ = ".gz"
-_NEVER_PACKED = frozenset({".shp", ".tab", ".mif", ".dxf"})
-
-_ZIP = frozenset({".zip", ".tar", ".tgz"})
-
-#: Archives with two endings.
-_TAR_GZ = ".tar.gz"
-
-#: Endings of packed files that are not unpacked.
-_PACKED = (_GZ, ".7z", ".rar", ".bz2", ".xz", ".zst")
 
 #: Endings of raw pixels where a `.hdr` with the same name describes them, as for ENVI; without it some of these endings
 #: mean something else.
@@ -151,9 +62,9 @@ _WORLD = {
     ".jpgw": {".jpg"},
     ".jpegw": {".jpeg"},
     ".j2w": {".jp2", ".j2k"},
-    ".wld": _RASTER,
-    ".rpb": _RASTER,
-    ".imd": _RASTER,
+    ".wld": RASTER,
+    ".rpb": RASTER,
+    ".imd": RASTER,
     ".gfw": {".gif"},
     ".bpw": {".bmp", ".bip"},
     ".wbw": {".webp"},
@@ -164,8 +75,8 @@ _WORLD = {
     ".bqw": {".bsq"},
     ".clr": {".bil", ".bip", ".bsq", ".flt"},
     ".stx": {".bil", ".bip", ".bsq", ".flt"},
-    ".aux": _RASTER,  # ERDAS, like the next three
-    ".rrd": _RASTER,
+    ".aux": RASTER,  # ERDAS, like the next three
+    ".rrd": RASTER,
     ".ige": {".img"},
     ".rde": {".img", ".rrd"},
 }
@@ -175,55 +86,6 @@ _APPENDED = (".aux.xml", ".shp.xml", ".ovr", ".msk", ".xml")
 
 #: RPCs as GeoEye and WorldView deliver them: the stem of the raster and this.
 _RPC_TEXT = "_rpc.txt"
-
-#: What people and programs put beside data: documents, styles and projects of desktop programs, checksums, metadata.
-_COMPANION = frozenset(
-    {
-        ".txt",
-        ".md",
-        ".rst",
-        ".pdf",
-        ".doc",
-        ".docx",
-        ".odt",
-        ".rtf",
-        ".htm",
-        ".html",
-        ".log",
-        ".url",
-        ".qml",
-        ".qmd",
-        ".qlr",
-        ".qgs",
-        ".qgz",
-        ".sld",
-        ".lyr",
-        ".lyrx",
-        ".mxd",
-        ".aprx",
-        ".clr",
-        ".md5",
-        ".sha1",
-        ".sha256",
-        ".sha512",
-        ".sum",
-        ".met",
-        ".xml",
-        ".xsd",
-        ".xsl",
-    }
-)
-
-#: Companions by their whole names: documents without an ending, and JSON known to be metadata (Landsat, STAC).
-_COMPANION_NAMES = re.compile(
-    r"_success|_(common_)?metadata"
-    r"|(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)"
-    r"|metadata\.json|catalog\.json|collection\.json|.+_(mtl|ang)\.json"
-)
-
-
-#: Companions named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
-_COMPANION_PARTS = (".vat.dbf", ".vat.cpg", ".vat.dbf.xml")
 
 
 class Member(BaseModel):
@@ -277,16 +139,16 @@ def name_key(path: str) -> tuple[str, str]:
         if lower.endswith(ending) and len(lower) > len(ending):
             lower = lower.removesuffix(ending)
             break
-    if lower.endswith((_HEADER, _TAR_GZ)) or _unpacked(lower) != lower:
+    if lower.endswith((_HEADER, TAR_GZ)) or unpacked(lower) != lower:
         lower = lower.rpartition(".")[0]
     stem, dot, _ = lower.rpartition(".")
-    known = dot and _ending(lower) in _STEMMED
+    known = dot and ending_of(lower) in _STEMMED
     return folder, stem if known and stem else lower
 
 
 #: Endings in which files of one source may differ.
 _STEMMED = (
-    _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW | frozenset[str]().union(*_VECTOR_PARTS.values())
+    RASTER | VECTOR | ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW | frozenset[str]().union(*_VECTOR_PARTS.values())
 )
 
 
@@ -355,44 +217,6 @@ def siblings(path: Path) -> list[Path]:
     return [path.absolute().parent / member.path for member in names]
 
 
-def _ending(path: str) -> str:
-    name = path.rpartition("/")[2].lower()
-    return "." + name.rpartition(".")[2] if "." in name else ""
-
-
-def is_companion(path: str) -> bool:
-    """Whether a file that belongs to no source accompanies the data for people or other programs."""
-    name = path.rpartition("/")[2].lower()
-    return (
-        _ending(path) in _COMPANION or name.endswith(_COMPANION_PARTS) or _COMPANION_NAMES.fullmatch(name) is not None
-    )
-
-
-def kind_of(path: str) -> Kind | None:
-    """Return the kind that a file's name indicates; None for sidecars and unknown files."""
-    if path.lower().endswith(_TAR_GZ):
-        return Kind.ZIP
-    ending = _ending(_unpacked(path.lower()))
-    if _COMPANION_NAMES.fullmatch(path.rpartition("/")[2].lower()):
-        return None
-    for kind, endings in ((Kind.RASTER, _RASTER), (Kind.VECTOR, _VECTOR), (Kind.ZIP, _ZIP)):
-        if ending in endings:
-            return kind
-    return None
-
-
-def is_packed(path: str) -> bool:
-    """Whether a file's name indicates an archive, or another packed file that no stage unpacks."""
-    kind = kind_of(path)
-    return kind is Kind.ZIP or (kind is None and path.lower().endswith(_PACKED))
-
-
-def _unpacked(lower: str) -> str:
-    """Return a lower-case name without the `.gz` of a single gzipped vector file."""
-    bare = lower.removesuffix(_GZ)
-    return bare if _ending(bare) in _VECTOR - _NEVER_PACKED else lower
-
-
 def _sources_of(group: list[Member]) -> Iterator[Source]:
     """Yield the sources of one key: a folder that is one, and files beside it with the same name (`roads.gdb.zip`)."""
     folders: dict[str, list[Member]] = {}
@@ -435,27 +259,8 @@ def _kind_alone(path: str) -> Kind:
     if is_companion(path) and not appended:
         return Kind.COMPANION
     parts = _SHAPEFILE_PARTS | _WORLD.keys() | {_HEADER, ".mid", ".gfs"}
-    known = appended or _ending(path) in parts or file_of_journal(path) is not None
+    known = appended or ending_of(path) in parts or file_of_journal(path) is not None
     return Kind.SIDECAR if known else Kind.UNSUPPORTED
-
-
-#: A folder of Hive partitioning, whose name is a value of a column: `year=2024`.
-_PARTITION = re.compile(r"[^\W\d]\w*=.*", re.DOTALL)
-_PARQUET = (".parquet", ".geoparquet")
-
-
-def whole_folder(path: str) -> str | None:
-    """Return the folder that is one source and contains this file, if any: a FileGDB, a table of Parquet files.
-
-    For a table whose partitions are in the container's root it is the column's name and `=`.
-    """
-    *folders, name = path.split("/")
-    for index, folder in enumerate(folders):
-        if folder.lower().endswith((".gdb", *_PARQUET)):
-            return "/".join(folders[: index + 1])
-        if name.lower().endswith(_PARQUET) and _PARTITION.fullmatch(folder):
-            return "/".join(folders[:index]) or f"{folder.partition('=')[0]}="
-    return None
 
 
 def path_within(member: str, source: str) -> str:
@@ -465,23 +270,23 @@ def path_within(member: str, source: str) -> str:
 
 def _places_a_picture(member: Member, group: list[Member]) -> bool:
     """Whether a `.tab` only georeferences a raster with the same name, and is not a table."""
-    if _ending(member.path) != ".tab":
+    if ending_of(member.path) != ".tab":
         return False
-    endings = {_ending(other.path) for other in group}
-    return bool(endings & _RASTER) and not endings & _MAPINFO_DATA
+    endings = {ending_of(other.path) for other in group}
+    return bool(endings & RASTER) and not endings & _MAPINFO_DATA
 
 
 def _described(member: Member, group: list[Member]) -> Kind | None:
     """Return RASTER for a file that only its header identifies as raw pixels."""
-    raw = not member.path.lower().endswith(_HEADER) and _ending(member.path) in _RAW
+    raw = not member.path.lower().endswith(_HEADER) and ending_of(member.path) in _RAW
     return Kind.RASTER if raw and any(_describes(other.path, member.path) for other in group) else None
 
 
 def _describes(header: str, pixels: str) -> bool:
     lower, stem = pixels.lower(), pixels.lower()
-    if _ending(pixels):
+    if ending_of(pixels):
         stem = lower.rpartition(".")[0]
-    return _ending(pixels) in _RAW and header.lower() in {f"{lower}{_HEADER}", f"{stem}{_HEADER}"}
+    return ending_of(pixels) in _RAW and header.lower() in {f"{lower}{_HEADER}", f"{stem}{_HEADER}"}
 
 
 def _belongs(sidecar: str, owner: str) -> bool:
@@ -492,13 +297,13 @@ def _belongs(sidecar: str, owner: str) -> bool:
     for ending in _APPENDED:
         if lower.endswith(ending) and lower.removesuffix(ending) in {owner_lower, owner_lower.rpartition(".")[0]}:
             return True
-    ending, owned = _ending(sidecar), _ending(owner)
+    ending, owned = ending_of(sidecar), ending_of(owner)
     if lower.endswith(_RPC_TEXT):
-        return owned in _RASTER
+        return owned in RASTER
     if owned == ".shp":
         return ending in _SHAPEFILE_PARTS
     if owned in _VECTOR_PARTS:
         return ending in _VECTOR_PARTS[owned]
     if ending == _HEADER:
         return _describes(sidecar, owner)
-    return (ending in {".prj", ".tab"} and owned in _RASTER | _RAW) or owned in _WORLD.get(ending, ())
+    return (ending in {".prj", ".tab"} and owned in RASTER | _RAW) or owned in _WORLD.get(ending, ())

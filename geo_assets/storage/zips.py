@@ -2,7 +2,7 @@
 
 Here: reading that directory by ranges, within limits, and the classification of the names; which files are listed in
 this way.
-Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`sources.py`), what a GeoPackage holds
+Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`kinds.py`), what a GeoPackage holds
 (`geopackages.py`). Here, too, a name proves nothing.
 """
 
@@ -13,15 +13,18 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.litter import is_litter
 from geo_assets.storage import geopackages
 from geo_assets.storage.blobs import blob_path
-from geo_assets.storage.containers import Container
-from geo_assets.storage.sources import Kind, Member, Source, kind_of, sorted_sources
+from geo_assets.storage.kinds import Kind, kind_of
+from geo_assets.storage.sources import Member, Source, sorted_sources
+
+if TYPE_CHECKING:
+    from geo_assets.storage.containers import Container
 
 T = TypeVar("T")
 

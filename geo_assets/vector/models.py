@@ -1,20 +1,20 @@
 """Messages between the sandboxed reader and its parent: requests, plans and reports.
 
-Here: plain pydantic models, cheap to import. The parent checks everything in them that reaches SQL: names, types and
-the geometry's type must be ones that this package could have written.
+Here: messages (`wire.py`), cheap to import. The parent checks everything in them that reaches SQL: names, types and the
+geometry's type must be ones that this package could have written.
 Not here: how a plan is made (`reader/inspect.py`) or turned into a table (`tables/load.py`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Any, Literal, Self
 
 from geo_assets.archives import MAX_UNPACKED_BYTES
 from geo_assets.vector.encodings import find_codec
 from geo_assets.vector.types import sql_type
+from geo_assets.wire import Message, told
 
 GeometryType = Literal["POINT", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRY"]
 Part = Literal["point", "line", "polygon"]
@@ -24,18 +24,14 @@ BoundingBox = tuple[float, float, float, float]  # west, south, east, north
 Counts = dict[str, int]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class LayerOptions(_Model):
+@dataclass(frozen=True, kw_only=True)
+class LayerOptions(Message):
     """Options for a layer: which features and columns, and the policies for geometry that one table cannot hold."""
 
     source_crs: str | None = None  # EPSG:code, for layers that carry no CRS
     target_crs: str | None = None  # EPSG:code; None keeps the layer's own
-    max_transform_accuracy_m: float | None = Field(
-        None, gt=0, allow_inf_nan=False
-    )  # metres; a transformation that is worse, or unknown, is refused
+    # metres; a transformation that is worse, or unknown, is refused
+    max_transform_accuracy_m: float | None = field(default=None, metadata={"gt": 0})
     where: str | None = None  # the grammar of `where.py`
     columns: tuple[str, ...] | None = None  # names in the source; None: all
     bbox: BoundingBox | None = None  # features that touch it
@@ -47,16 +43,14 @@ class LayerOptions(_Model):
     override_crs: bool = False  # source_crs also counts where the layer says something else
     encoding: str | None = None  # of text, where the file says nothing or something wrong
     geometry_column: str | None = None  # of plain Parquet
-    x: str | None = (
-        None  # columns of coordinates, or of WKT, EWKT, WKB or GeoJSON, in tables that have no geometry of their own
-    )
+    # columns of coordinates, or of WKT, EWKT, WKB or GeoJSON, in tables that have no geometry of their own
+    x: str | None = None
     y: str | None = None
     wkt: str | None = None
-    delimiter: str | None = Field(None, pattern=r"^[^\w\s\"'.-]$|^\t$|^ $")  # of CSV
+    delimiter: str | None = field(default=None, metadata={"pattern": r"^[^\w\s\"'.-]$|^\t$|^ $"})  # of CSV
     decimal: Literal[".", ","] | None = None  # decimal mark of its coordinates
 
-    @model_validator(mode="after")
-    def _go_together(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.x is None) != (self.y is None):
             msg = "x and y go together"
             raise ValueError(msg)
@@ -69,9 +63,9 @@ class LayerOptions(_Model):
         if self.encoding is not None and find_codec(self.encoding) is None:
             msg = f"{self.encoding[:40]!r} is no encoding; for example UTF-8, windows-1252, ISO-8859-15, GBK"
             raise ValueError(msg)
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class InspectRequest(LayerOptions):
     """Inspect one source. Its directory is private and writable: archives are unpacked there."""
 
@@ -79,72 +73,70 @@ class InspectRequest(LayerOptions):
     layers: tuple[str, ...] | None = None  # names; None: all
     look_first: bool = False  # at every geometry, before any is sent
     thorough: bool = True  # also count invalid geometry that will be checked anyway while it is loaded
-    max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
+    max_unpacked_bytes: int = field(default=MAX_UNPACKED_BYTES, metadata={"ge": 1})
 
 
-class ColumnPlan(_Model):
+@dataclass(frozen=True, kw_only=True)
+class ColumnPlan(Message):
     """One column: where it comes from and what it becomes."""
 
-    position: int = Field(ge=0)  # among the layer's attributes; two may have the same name
+    position: int = field(metadata={"ge": 0})  # among the layer's attributes; two may have the same name
     source_name: str
-    name: str = Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    name: str = field(metadata={"pattern": r"^[a-z_][a-z0-9_]{0,62}$"})
     arrow_type: str  # on the wire between child and parent (`types.py`)
     sql_type: str
 
-    @model_validator(mode="after")
-    def _types_agree(self) -> Self:
+    def __post_init__(self) -> None:
         if self.sql_type != sql_type(self.arrow_type):
             msg = f"column {self.name}: {self.arrow_type} is not loaded as {self.sql_type}"
             raise ValueError(msg)
-        return self
 
 
-class LayerPlan(_Model):
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan(Message):
     """One layer, or one kind of geometry of a mixed one: what it holds and the table that it becomes. All counts are
     features.
     """
 
     member: str | None = None  # path within the archive
     layer: str | None = None  # None where a file is one layer
-    layer_index: int = Field(0, ge=0)
+    layer_index: int = field(default=0, metadata={"ge": 0})
     part: Part | None = None  # one kind of geometry, if the layer is split by kind
     driver: str
     columns: tuple[ColumnPlan, ...]
     geometry_type: GeometryType | None  # None: a table of attributes
     has_z: bool = False
-    srid: int = Field(0, ge=0, le=999_999)  # code of the authority; 0 without geometry
+    srid: int = field(default=0, metadata={"ge": 0, "le": 999_999})  # code of the authority; 0 without geometry
     authority: Literal["EPSG", "ESRI"] = "EPSG"
     source_crs: str = ""  # EPSG:code or WKT2 of the coordinates in the file
     crs_name: str = ""
     transform_name: str | None = None  # None: coordinates are kept
     transform_accuracy_m: float | None = None  # metres; None: unknown, or kept
-    feature_count: int = Field(ge=0)  # = loaded + rejected + filtered
+    feature_count: int = field(metadata={"ge": 0})  # = loaded + rejected + filtered
     main: bool = True  # also accounts for features of no kind: null, rejected and filtered ones
-    elsewhere: int = Field(0, ge=0)  # features of the same layer that other parts take
-    filtered: int = Field(0, ge=0)
+    elsewhere: int = field(default=0, metadata={"ge": 0})  # features of the same layer that other parts take
+    filtered: int = field(default=0, metadata={"ge": 0})
     null_geometries: int = 0
     linearised: int = 0  # curves that became lines
     m_dropped: int = 0
-    rejected_by_reason: Counts = Field(default_factory=dict)
-    repaired_by_reason: Counts = Field(default_factory=dict)
+    rejected_by_reason: Counts = field(default_factory=dict)
+    repaired_by_reason: Counts = field(default_factory=dict)
     looked_at_later: bool = False  # what the plan says is checked while the layer is sent; see `StreamReport`
     sound: bool = False  # every geometry of the file is valid, finite and plain WKB: not checked again
     wkb_as_is: bool = False  # the bytes are used as they are read, apart from a Multi header and from `changed`
     sound_values: bool = False  # each value of the file has its column's type: not checked again
     changed: tuple[int, ...] = ()  # positions, among the features that meet the condition, of those that need work
-    options: LayerOptions = Field(default_factory=LayerOptions)
+    options: LayerOptions = field(default_factory=LayerOptions)
     bounds: BoundingBox | None = None  # in the file's CRS
     bbox_4326: BoundingBox | None = None  # west > east where it crosses the antimeridian
     footprint: dict[str, Any] | None = None  # GeoJSON geometry of bbox_4326
     encoding: str | None = None  # of its text, where the format does not define it
     warnings: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _geometry_is_located(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.geometry_type is None) != (self.srid == 0):
             msg = "a layer with geometry has an SRID, and only such a layer"
             raise ValueError(msg)
-        return self
 
     @property
     def crs_code(self) -> str:
@@ -160,7 +152,8 @@ class LayerPlan(_Model):
         return "/".join(filter(None, (member, self.layer, self.part))) or None
 
 
-class InspectReport(_Model):
+@dataclass(frozen=True, kw_only=True)
+class InspectReport(Message):
     """The contents of a source."""
 
     layers: tuple[LayerPlan, ...]
@@ -168,15 +161,17 @@ class InspectReport(_Model):
     software: dict[str, str]
 
 
-class StreamRequest(_Model):
+@dataclass(frozen=True, kw_only=True)
+class StreamRequest(Message):
     """Send one layer of an inspected source as an Arrow IPC stream."""
 
     source: str
     plan: LayerPlan
-    max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
+    max_unpacked_bytes: int = field(default=MAX_UNPACKED_BYTES, metadata={"ge": 1})
 
 
-class Found(_Model):
+@dataclass(frozen=True, kw_only=True)
+class Found(Message):
     """What a plan says of the geometries of a layer, where they were looked at while they were sent."""
 
     geometry_type: GeometryType | None = None
@@ -184,8 +179,8 @@ class Found(_Model):
     null_geometries: int = 0
     linearised: int = 0
     m_dropped: int = 0
-    rejected_by_reason: Counts = Field(default_factory=dict)
-    repaired_by_reason: Counts = Field(default_factory=dict)
+    rejected_by_reason: Counts = field(default_factory=dict)
+    repaired_by_reason: Counts = field(default_factory=dict)
     bounds: BoundingBox | None = None
     bbox_4326: BoundingBox | None = None
     footprint: dict[str, Any] | None = None
@@ -194,7 +189,7 @@ class Found(_Model):
     @classmethod
     def of(cls, plan: LayerPlan) -> Self:
         """That part of a plan."""
-        return cls(**{name: getattr(plan, name) for name in cls.model_fields})
+        return cls(**{each.name: getattr(plan, each.name) for each in fields(cls)})
 
     def fits(self, plan: LayerPlan) -> bool:
         """Whether the table that the plan made is the one for these geometries. It is not where the headers of
@@ -204,17 +199,18 @@ class Found(_Model):
 
     def in_place(self, plan: LayerPlan) -> LayerPlan:
         """The plan, which says this."""
-        return plan.model_copy(update={name: getattr(self, name) for name in type(self).model_fields})
+        return replace(plan, **told(self))
 
 
-class StreamReport(_Model):
+@dataclass(frozen=True, kw_only=True)
+class StreamReport(Message):
     """What was sent: `rows` + the sum of `rejected` + `filtered` = the plan's features."""
 
     found: Found | None = None  # what was found of a layer that was looked at while it was sent
     as_planned: bool = True  # that layer is the one that was planned; otherwise it was not sent to its end
 
-    rows: Annotated[int, Field(ge=0)]
-    filtered: Annotated[int, Field(ge=0)] = 0
-    rejected: Counts = Field(default_factory=dict)
-    repaired: Counts = Field(default_factory=dict)
+    rows: int = field(metadata={"ge": 0})
+    filtered: int = field(default=0, metadata={"ge": 0})
+    rejected: Counts = field(default_factory=dict)
+    repaired: Counts = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

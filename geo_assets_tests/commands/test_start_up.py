@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+
+from geo_assets_tests.raster.test_cog import write
 
 #: Each takes tens of milliseconds or more, and no command needs it to know its arguments.
 _HEAVY = {
@@ -21,6 +24,30 @@ def test_the_arguments_of_all_commands_are_known_before_any_library_for_the_work
     program = "import sys, geo_assets.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert _HEAVY & set(done.stdout.split()) == set()
+
+
+#: Runs a command, and tells what was imported.
+_IMPORTED = """if True:
+    import sys
+    from geo_assets.__main__ import main
+    try:
+        main()
+    finally:
+        print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_one_file_is_converted_without_what_a_job_needs(tmp_path):
+    source = write(tmp_path / "source.tif", np.zeros((1, 20, 30), np.uint8))
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTED, "cog", str(source), str(tmp_path / "cog.tif")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    needed = {"importlib.metadata"}  # pydantic imports it, for typer
+    assert (_HEAVY - needed) & set(done.stderr.split()) == set()
 
 
 _BUILT = """if True:
@@ -76,24 +103,26 @@ def test_a_command_runs_where_a_standard_stream_is_closed(closed):
 
 #: Models that the workers of a stage use first, all at once, in a new process.
 _FIRST_USE = """
-import sys, threading
+import json, sys, threading
 sys.setswitchinterval(1e-6)
 from geo_assets.raster.models import ConvertRequest
-from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source
 from geo_assets.vector.models import InspectReport, LayerPlan, StreamReport, StreamRequest
+from geo_assets.wire import checked, json_of, told
 failed, ready = [], threading.Barrier(8)
 def use():
     ready.wait()
     try:
         Source(path="a", kind=Kind.RASTER, members=(Member(path="a", size=1, etag="e"),))
         plan = LayerPlan(driver="GPKG", columns=(), geometry_type=None, feature_count=0)
-        StreamRequest(source="a", plan=plan).model_dump_json()
-        InspectReport.model_validate({"layers": [plan.model_dump()], "software": {}})
-        StreamReport.model_validate_json('{"rows": 1, "found": {}}')
-        ConvertRequest(source="a", destination="b").model_dump()
+        json.dumps(StreamRequest(source="a", plan=plan), default=told)
+        checked(InspectReport, {"layers": [json_of(plan)], "software": {}})
+        checked(StreamReport, {"rows": 1, "found": {}})
+        ConvertRequest(source="a", destination="b")
         for model, wrong in ((Member, {"path": "a", "size": 1, "etag": "e", "more": 1}), (StreamReport, {"rows": -1})):
             try:
-                model.model_validate(wrong)
+                checked(model, wrong)
             except ValueError:
                 continue
             raise AssertionError(wrong)

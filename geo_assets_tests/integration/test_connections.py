@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from geo_assets.database.connections import connect, open_pool
 from geo_assets.serving.reader import open_reader_for_threads
-from geo_assets.storage.sources import Kind
+from geo_assets.storage.kinds import Kind
 from geo_assets.vector.tables.session import open_session
 from geo_assets_tests.keepalive import seconds_until_noticed
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -345,7 +346,7 @@ def test_a_child_that_is_killed_in_the_proof_of_what_gdals_driver_wrote_is_follo
     write(large, values(3, 4000, 3000, "uint8", None), photometric="RGB")
     with SandboxPool(tmp_path / "scratch", readable=[large.parent]) as pool, pool.workspace() as workspace:
         kept = pool.kept(workspace, "large")
-        asked = request(large, workspace, kept).model_copy(update={"profile": "visual"})
+        asked = replace(request(large, workspace, kept), profile="visual")
         killer = killing_when_there(kept / "driver.json")
         report = pool.call("geo_assets.raster.cog:convert", asked, ConvertReport)
         killer.join()

@@ -22,7 +22,8 @@ from geo_assets.raster.models import ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.stages.container_inventory import refused_by_name
 from geo_assets.stages.raster_conversion import ConvertedSource, Converter
-from geo_assets.storage.sources import Kind, Member, kind_of, sorted_sources
+from geo_assets.storage.kinds import Kind, kind_of
+from geo_assets.storage.sources import Member, sorted_sources
 from geo_assets.vector.models import InspectReport, InspectRequest
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field

@@ -1,6 +1,7 @@
 """Every hostile file of `hostile.py` has its documented outcome, and affects no other file."""
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -19,6 +20,7 @@ from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.raster.drivers import driver_of
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.wire import told
 from geo_assets_tests.raster.hostile import (
     CONVERTED,
     KINDS,
@@ -193,7 +195,7 @@ from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 for line in sys.stdin:
     try:
-        convert(ConvertRequest.model_validate_json(line))
+        convert(ConvertRequest(**json.loads(line)))
         print("CONVERTED", flush=True)
     except GeoAssetsError as error:
         print(error.code, flush=True)
@@ -214,7 +216,7 @@ for line in sys.stdin:
 
 def run_bare(program: str, requests: list[ConvertRequest], folder: Path) -> list[str]:
     """A program's answers to requests, in a process with a network, an empty environment and no driver skipped."""
-    lines = "".join(f"{request.model_dump_json()}\n" for request in requests)
+    lines = "".join(f"{json.dumps(request, default=told)}\n" for request in requests)
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder)}
     command = [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(

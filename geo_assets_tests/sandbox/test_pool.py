@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def ask(pool, action, **more):
     return pool.call(PROBE, ProbeRequest(action=action, **more), ProbeReport)
 
 
+@dataclass(frozen=True)
 class SourceRequest(ProbeRequest):
     """Like a request for a file: it names a source."""
 
@@ -95,8 +97,9 @@ runpy.run_module("geo_assets.sandbox.child", run_name="__main__", alter_sys=True
 #: A child that a file has taken over: what `environment` asks for is a program, as hexadecimal digits after a `#`,
 #: beside the directory that it may use.
 _TAKEN_OVER = """
-import os, sys, threading, time
+import dataclasses, os, sys, threading, time
 from geo_assets.sandbox import child, selftest
+@dataclasses.dataclass(frozen=True)
 class ProbeRequest(selftest.ProbeRequest):
     source: str = ""
 selftest.probe.__annotations__["request"] = ProbeRequest
@@ -465,9 +468,7 @@ def test_a_child_that_names_what_is_of_others_as_its_own_is_condemned_and_moves_
             # the child is told by the name of the archive which place to name; two slashes, or the pool would take it
             # for one of its files
             named = {"name": f"/{path}"}
-            monkeypatch.setattr(
-                pool, "call", lambda f, request, r, named=named: call(f, request.model_copy(update=named), r)
-            )
+            monkeypatch.setattr(pool, "call", lambda f, request, r, named=named: call(f, replace(request, **named), r))
             with pytest.raises(GeoAssetsError) as caught:
                 Converter(pool, mine, {}).archive(mine / "lie")
             assert caught.value.code == "SANDBOX_CRASHED"

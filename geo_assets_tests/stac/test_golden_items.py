@@ -4,6 +4,7 @@ What follows from the versions of encoders is fixed: bytes and checksum of a COG
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def cog(folder: Path, name: str, pixels: np.ndarray, *, key: str = "", title: st
     request = ConvertRequest(
         source=str(source), destination=str(folder / f"{name}.cog.tif"), datetime_regex="%Y%m%d", known_as=f"{name}.tif"
     )
-    report = convert(request).model_copy(update={"bytes": 12345, "sha256": "ab" * 32})
+    report = replace(convert(request), bytes=12345, sha256="ab" * 32)
     href = f"https://example.org/cogs/{name}.tif"
     return CogAsset(key=key, title=title, href=href, thumbnail=href.replace("tif", "png"), report=report)
 
@@ -150,7 +151,7 @@ def test_the_extent_of_tables_is_the_smallest_one_around_all_layers_also_across_
     file = tmp_path / "places.geojson"
     file.write_text(json.dumps(DELIVERY))
     layer = inspect(InspectRequest(source=str(file))).layers[0]
-    layers = [layer.model_copy(update={"bbox_4326": box, "footprint": footprint(box)}) for box in boxes]
+    layers = [replace(layer, bbox_4326=box, footprint=footprint(box)) for box in boxes]
     tables = [(f"vector.t{number}", 1) for number in range(len(layers))]
     item = validated(
         table_item(identity="i", collection="c", title="t", href="", modified=REGISTERED, tables=tables, layers=layers)
@@ -166,7 +167,7 @@ def test_the_item_of_a_table_without_geometry_is_valid(tmp_path):
     file = tmp_path / "places.geojson"
     file.write_text(json.dumps(DELIVERY))
     layer = inspect(InspectRequest(source=str(file))).layers[0]
-    plain = layer.model_copy(update={"geometry_type": None, "bbox_4326": None, "footprint": None})
+    plain = replace(layer, geometry_type=None, srid=0, bbox_4326=None, footprint=None)
     item = table_item(
         identity="i",
         collection="c",

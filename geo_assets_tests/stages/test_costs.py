@@ -11,7 +11,8 @@ from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.costs import Costs, Samples
 from geo_assets.stages.cutting import Bounds, cut_chunks
-from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source
 
 
 def job(**parameters) -> Job:

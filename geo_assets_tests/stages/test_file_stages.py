@@ -5,7 +5,8 @@ import pytest
 from geo_assets.file_stages import COGS, FILE_STAGES, TABLES
 from geo_assets.parameters import StageRaster, StageVector
 from geo_assets.stages.files import refuse_source, stages_of
-from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source, sorted_sources
 
 
 def source(kind, *holds, path="a"):

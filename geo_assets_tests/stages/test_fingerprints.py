@@ -1,6 +1,7 @@
 """Fingerprints: what is done stays done from one release to the next."""
 
 import json
+from dataclasses import fields
 
 import pytest
 
@@ -19,7 +20,8 @@ from geo_assets.raster.models import ConvertRequest
 from geo_assets.stages.container_inventory import task_input
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint_of_bytes, fingerprint_of_members, fingerprints
-from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source
 from geo_assets.vector.models import InspectRequest
 
 SOURCE = Source(
@@ -179,4 +181,4 @@ def test_every_parameter_that_shapes_is_one_that_the_request_of_its_engine_takes
         for name, shapes in shaping(IngestContainer)
         if engine in shapes.engines and shapes.asked
     }
-    assert asked <= set(request_of.model_fields)
+    assert asked <= {each.name for each in fields(request_of)}

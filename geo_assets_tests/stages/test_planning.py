@@ -16,7 +16,8 @@ from geo_assets.stages import planning
 from geo_assets.stages.files import fingerprints
 from geo_assets.stages.planning import Plan, make_plan
 from geo_assets.storage import containers
-from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member, Source
 
 
 @pytest.fixture

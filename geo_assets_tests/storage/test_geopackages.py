@@ -8,7 +8,8 @@ import pytest
 from geo_assets.accounts import LocalAccount
 from geo_assets.storage.containers import Container
 from geo_assets.storage.geopackages import kinds_in
-from geo_assets.storage.sources import Kind, Member
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member
 from geo_assets.storage.zips import look_into
 
 RASTER, VECTOR = Kind.RASTER, Kind.VECTOR

@@ -1,8 +1,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geo_assets.storage.kinds import Kind
 from geo_assets.storage.ordered import OrderedMembers
-from geo_assets.storage.sources import Kind, Member, name_key
+from geo_assets.storage.sources import Member, name_key
 
 #: Names that are ordered otherwise by locale, by case or by UTF-16 than by code points, and names that only look odd.
 ODD = [

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from geo_assets.storage.kinds import Kind
 from geo_assets.storage.scenes import Scenes, check, normalized
-from geo_assets.storage.sources import Kind, Member, sorted_sources
+from geo_assets.storage.sources import Member, sorted_sources
 
 
 def grouped(scenes: Scenes, *paths: str, metadata: bool = True) -> dict[str, list[str]]:

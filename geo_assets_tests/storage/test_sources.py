@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geo_assets.storage.kinds import Kind
 from geo_assets.storage.products import is_product_metadata, with_metadata
 from geo_assets.storage.sources import (
-    Kind,
     Member,
     group_sources,
     is_source_taken,

@@ -5,7 +5,8 @@ import pytest
 
 from geo_assets.accounts import LocalAccount
 from geo_assets.storage.containers import Container
-from geo_assets.storage.sources import Kind, Member
+from geo_assets.storage.kinds import Kind
+from geo_assets.storage.sources import Member
 from geo_assets.storage.zips import contents, look_into
 from geo_assets_tests.raster.test_archives import archive
 

@@ -5,6 +5,7 @@ import sqlite3
 import struct
 import zipfile
 from contextlib import closing
+from dataclasses import replace
 from io import BytesIO
 
 import geopandas as gpd
@@ -45,14 +46,14 @@ def loaded(path, *, later, **options):
     sink.seek(0)
     rows = pa.ipc.open_stream(sink).read_all()
     rejects = pa.ipc.open_stream(sink).read_all()
-    return _as_found(plan, report), report.model_copy(update={"found": None}), rows, rejects
+    return _as_found(plan, report), replace(report, found=None), rows, rejects
 
 
 def as_the_stages_load(path, **options):
     """By a plan of what the file states, and, where that is found to be wrong, by another; and how many plans it took."""
     request = InspectRequest(source=str(path), thorough=False, **options)
     for attempt in (1, 2):
-        (plan,) = inspect(request.model_copy(update={"look_first": attempt == 2})).layers
+        (plan,) = inspect(replace(request, look_first=attempt == 2)).layers
         sink = BytesIO()
         report = stream(StreamRequest(source=str(path), plan=plan), sink)
         if report.as_planned and (report.found is None or report.found.fits(plan)):
@@ -444,7 +445,7 @@ def test_headers_that_contradict_their_members_are_found_out_and_the_layer_is_lo
     assert (plan.looked_at_later, plan.has_z) == (True, not heights)
     found = stream(StreamRequest(source=str(path), plan=plan), BytesIO()).found
     assert not found.fits(plan)
-    (again,) = inspect(request.model_copy(update={"look_first": True})).layers
+    (again,) = inspect(replace(request, look_first=True)).layers
     assert (again.looked_at_later, again.has_z) == (False, heights)
     assert found.fits(again)
 
@@ -563,7 +564,7 @@ def test_a_layer_that_is_split_by_kind_is_looked_at_before_it_is_split(tmp_path)
     (plan,) = inspect(request).layers
     report = stream(StreamRequest(source=str(path), plan=plan), BytesIO())
     assert not report.as_planned
-    assert len(inspect(request.model_copy(update={"look_first": True})).layers) == 2
+    assert len(inspect(replace(request, look_first=True)).layers) == 2
 
 
 def test_trusted_geometry_is_sent_while_its_headers_are_looked_at(tmp_path):

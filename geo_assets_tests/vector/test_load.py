@@ -2,6 +2,7 @@ import datetime as dt
 import struct
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -333,7 +334,7 @@ def test_the_rows_of_a_table_are_counted_by_its_key_as_long_as_that_is_exact(
 
 def test_the_rows_of_an_empty_table_are_counted(dsn, db, asked):
     plan, batch = simple()
-    plan = plan.model_copy(update={"feature_count": 0})
+    plan = replace(plan, feature_count=0)
     assert stage(dsn, plan, ipc(batch.schema, batch.slice(0, 0)), 0).rows == 0
     assert sum("count(*)" in statement for statement in asked) == 1
     assert db.value("insert into vector_staging.a__s1 (a) values (4) returning gid") == 1

@@ -1,6 +1,7 @@
 """append, upsert, schema drift, versions and rollback, as readers of the table see them."""
 
 import itertools
+from dataclasses import replace
 from io import BytesIO
 
 import pyarrow as pa
@@ -190,7 +191,7 @@ def test_replaced_tables_are_kept_called_back_and_let_go_oldest_first(staged, db
 
 def test_rejects_go_with_their_version(staged, db, dsn):
     def with_reject(reason):
-        plan = plan_of(2, a="int32").model_copy(update={"rejected_by_reason": {reason: 1}})
+        plan = replace(plan_of(2, a="int32"), rejected_by_reason={reason: 1})
         good = pa.record_batch(
             [pa.array([1], pa.int32()), pa.array([shapely.to_wkb(shapely.Point(1, 2))])],
             schema=wire_schema(plan.columns),

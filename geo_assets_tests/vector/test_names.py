@@ -1,5 +1,6 @@
 import re
 import time
+from dataclasses import replace
 
 import pyarrow as pa
 from hypothesis import HealthCheck, example, given, settings
@@ -111,7 +112,7 @@ def test_any_names_make_a_legal_table_whose_comments_have_the_originals(dsn, db,
         ColumnPlan(position=i, source_name=original, name=name, arrow_type="int32", sql_type="integer")
         for i, (original, name) in enumerate(zip(originals, names, strict=True))
     )
-    plan = plan_of(1).model_copy(update={"columns": columns, "layer": layer})
+    plan = replace(plan_of(1), columns=columns, layer=layer)
     batch = pa.record_batch(
         [*([pa.array([1], pa.int32())] * len(names)), pa.array([POINT])], schema=wire_schema(columns)
     )

@@ -20,6 +20,7 @@ from geo_assets.vector.reader.conversion import (
     wire_type,
 )
 from geo_assets.vector.types import arrow_type, sql_type
+from geo_assets.wire import checked
 
 
 @pytest.mark.parametrize(
@@ -63,10 +64,12 @@ def test_a_type_without_counterpart_names_its_column():
 
 
 def test_a_plan_cannot_carry_sql_of_the_childs_own():
+    said = {"position": 0, "source_name": "a", "name": "a", "arrow_type": "int32", "sql_type": "integer"}
+    assert checked(ColumnPlan, said).name == "a"
     with pytest.raises(ValueError, match="not loaded as"):
-        ColumnPlan(position=0, source_name="a", name="a", arrow_type="int32", sql_type="integer); drop table x; --")
+        checked(ColumnPlan, {**said, "sql_type": "integer); drop table x; --"})
     with pytest.raises(ValueError, match="pattern"):
-        ColumnPlan(position=0, source_name="a", name='a"; drop', arrow_type="int32", sql_type="integer")
+        checked(ColumnPlan, {**said, "name": 'a"; drop'})
 
 
 def test_unsigned_64_bit_integers_keep_their_value():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,6 +50,7 @@ from geo_assets.vector.reader.threads import THREADS, in_order
 from geo_assets.vector.reader.wkb import Headers
 from geo_assets.vector.types import sql_type
 from geo_assets.vector.where import parse
+from geo_assets.wire import told
 
 if TYPE_CHECKING:
     from pyproj import CRS
@@ -118,12 +119,12 @@ class Inspection:
     @classmethod
     def of(cls, request: StreamRequest) -> Self:
         """The one that made a plan."""
-        options = request.plan.options.model_dump()
+        options = told(request.plan.options)
         return cls(InspectRequest(source=request.source, thorough=False, **options))
 
     def __init__(self, request: InspectRequest) -> None:
         self._request = request
-        self.options = LayerOptions(**{name: getattr(request, name) for name in LayerOptions.model_fields})
+        self.options = LayerOptions(**{each.name: getattr(request, each.name) for each in fields(LayerOptions)})
         self._source_crs = parse_code(request.source_crs) if request.source_crs else None
         self._target_crs = parse_code(request.target_crs) if request.target_crs else None
         self._seen: list[str] = []

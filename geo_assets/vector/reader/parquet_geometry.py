@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -338,7 +338,7 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> Geomet
             found = _named(file, position, ref)
             if found is not None:
                 return found
-        options = options.model_copy(update={"wkt": schema.names[position]})
+        options = replace(options, wkt=schema.names[position])
     named = [find_column(name, schema.names, "the columns", ref.title) for name in _located(options)]
     for position in named if options.wkt is None else ():
         _check_number(schema.field(position), ref.title)

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from geo_assets.archives import notes_on_names
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.storage.journals import file_of_journal, refuse_unwritten
-from geo_assets.storage.sources import Kind, kind_of, whole_folder
+from geo_assets.storage.kinds import Kind, kind_of, whole_folder
 from geo_assets.text import how_many
 from geo_assets.vector.encodings import NOT_BY_GDAL, encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions

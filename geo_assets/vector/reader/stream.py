@@ -11,7 +11,7 @@ import tempfile
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -92,7 +92,7 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
         rejects.close()
         spool.seek(0)
         shutil.copyfileobj(spool, sink, _COPY_BYTES)
-    return sender.report(layer.findings).model_copy(update={"found": found, "as_planned": as_planned})
+    return replace(sender.report(layer.findings), found=found, as_planned=as_planned)
 
 
 def _found(request: StreamRequest, ref: LayerRef, layer: OpenLayer, survey: Survey) -> Found:
