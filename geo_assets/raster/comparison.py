@@ -15,13 +15,14 @@ import numpy as np
 from rasterio.crs import CRS
 
 from geo_assets.raster import gdal
+from geo_assets.raster.cogfile import STAMP
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform, vertical_unit
 from geo_assets.raster.nodata import nodata_told
 from geo_assets.raster.pixels import Measurement, Validity, canonical, measure_piece, own_mask, pieces
 from geo_assets.raster.tiles import Bools, Pixels
 
-#: Tags that describe the file or its making, not the data.
-_NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
+#: Tags that describe the file or its making, not the data. The stamp is that of another COG of ours.
+_NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT", *STAMP)
 
 #: The colour of one bit that is not black.
 _WHITE = {1: (255, 255, 255, 255)}

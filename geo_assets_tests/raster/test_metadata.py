@@ -90,6 +90,13 @@ def test_domains_go_along_where_a_world_file_is_taken(tmp_path):
         assert dataset.tags(ns="SURVEY") == {"A": "1"}
 
 
+def test_the_stamp_of_a_cog_of_ours_is_no_metadata_that_another_one_has_lost(tmp_path):
+    made(tagged(tmp_path / "in.tif", bytes_of(), {"SURVEY": {"A": "1"}}))
+    (tmp_path / "out.tif").rename(tmp_path / "ours.tif")
+    for how in ({"profile": "archive"}, {"target_crs": "EPSG:3857"}):
+        assert not [w for w in made(tmp_path / "ours.tif", **how).warnings if "carried over" in w]
+
+
 def test_a_domain_about_the_former_grid_does_not_go_along_with_a_reprojection_and_is_named(tmp_path):
     domains = {
         "SURVEY": {"A": "1"},
