@@ -40,7 +40,7 @@ from geo_assets.raster.origin import STAGED, Origin, Task, origin_of, refuse_unr
 from geo_assets.raster.pixels import Measurement, has_own_mask, measured
 from geo_assets.raster.profiles import DEFAULT, OF_CODES, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
-from geo_assets.raster.report import captured, describe, grown, hash_of, software, turned
+from geo_assets.raster.report import captured, describe, grown, hash_of, software, still_turned, turned
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
@@ -482,6 +482,7 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
     report = describe(task.info, cog, task.made, sha256, task.profile, proof.measurement)
     if not proof.passed_through:
         task.notes.extend(turned(task.layout))
+    task.notes.extend(still_turned(task.request, cog))
     if not proof.passed_through and not proof.kept_blocks:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made, task.request.profile))
     task.notes.extend(domains.lost(task.info, cog))

@@ -107,6 +107,14 @@ def turned(layout: Layout | None) -> list[str]:
     ]
 
 
+def still_turned(request: ConvertRequest, cog: Any) -> list[str]:
+    """Say that a grid which is turned is that of target_crs already: it was not reprojected."""
+    if not request.target_crs or not (cog.transform.b or cog.transform.d):
+        return []
+    told = "its grid is turned in target_crs, which is its own CRS, and was kept, pixel by pixel"
+    return [f"{told}; with a resolution, it is put on a grid that is not turned"]
+
+
 def hash_of(made: Path) -> str:
     """Return the SHA-256 of a file."""
     with made.open("rb") as file:

@@ -72,6 +72,9 @@ _ALPHA_SIDE = 512
 #: A pixel whose alpha is below this is invalid.
 _HALF = 128
 
+#: What helps where no size of a pixel does.
+_MADE_FOR_IT = "choose a target_crs that is made for the whole of it, or cut it first, for example with: gdalwarp -te"
+
 _STAGED = {
     "driver": "GTiff",
     "tiled": True,
@@ -200,6 +203,7 @@ def _validity(dataset: Any) -> dict[str, Any]:
 def _compare_pixels(dataset: Any, view: Any, info: RasterInfo, notes: list[str]) -> None:
     """Note, or refuse, a result whose pixels are much larger than the source's."""
     times = coarsening(dataset, view.crs, view.transform)
+    by_points = georeferencing(dataset) is Georeferencing.GCPS
     if times <= _NOTED:
         return
     finer = float(f"{view.transform.a / times:.2g}")
@@ -210,12 +214,11 @@ def _compare_pixels(dataset: Any, view: Any, info: RasterInfo, notes: list[str])
     )
     if times > _REFUSED:
         remedy = f"submit with resolution={finer:g}, or in another target_crs"
-        if _is_too_large(dataset, view.width * times, view.height * times):  # it includes a pole, which is at infinity
-            remedy = (
-                "choose a target_crs that is made for the whole of it, or cut it first, for example with: gdalwarp -te"
-            )
+        # it includes a pole, which is at infinity; or the grid is GDAL's, whatever is asked for
+        if by_points or _is_too_large(dataset, view.width * times, view.height * times):
+            remedy = _MADE_FOR_IT
         raise GeoAssetsError("RESOLUTION_LOST", told, remedy=remedy)
-    notes.append(f"{told} (resolution={finer:g} keeps it)")
+    notes.append(told if by_points else f"{told} (resolution={finer:g} keeps it)")
 
 
 def unites(dataset: Any) -> bool:
@@ -301,14 +304,9 @@ def _grid(
         )
     if request.web_tiles:
         transform, width, height = _on_web_tiles(transform, width, height)
+        notes.extend(_another_resolution(request.resolution, transform.a))
     if _is_too_large(dataset, width, height):
-        told = f"{info.path.name} would have {width:,} x {height:,} pixels in {target.to_string()[:60]}"
-        remedy = (
-            f"submit with target_crs={WEB_CRS} instead of web_tiles: it lies across 180 degrees"
-            if grid and request.web_tiles
-            else None
-        )
-        raise GeoAssetsError("TOO_LARGE", told, remedy=remedy)
+        raise _too_large(dataset, info, target, request, (width, height), around=grid is not None)
     return (
         {"transform": transform, "width": width, "height": height}
         if asked or grid or placed[1] != dataset.transform
@@ -316,8 +314,45 @@ def _grid(
     )
 
 
+def _another_resolution(asked: float | None, size: float) -> Iterator[str]:
+    """Yield a note where web map tiles have no zoom level of the resolution that is asked for."""
+    if asked is not None and not math.isclose(asked, size, rel_tol=1e-4):
+        zoom = round(math.log2(2 * _WEB_EDGE / _WEB_TILE / size))
+        yield (
+            f"its pixels are of {size:.6g} m and not of {asked:g}: web map tiles have fixed sizes, and zoom level"
+            f" {zoom} is the nearest"
+        )
+
+
 def _is_too_large(dataset: Any, width: float, height: float) -> bool:
-    return max(width, height) > MAX_SIDE or width * height > _MAX_GROWTH * max(dataset.width * dataset.height, 1 << 16)
+    return max(width, height) > MAX_SIDE or width * height > _most_pixels(dataset)
+
+
+def _most_pixels(dataset: Any) -> int:
+    return _MAX_GROWTH * max(int(dataset.width) * int(dataset.height), 1 << 16)
+
+
+def _too_large(
+    dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest, size: tuple[int, int], *, around: bool
+) -> GeoAssetsError:
+    """Return the refusal of a grid, with its limits, and what is within them."""
+    width, height = size
+    most = f"{MAX_SIDE:,} a side and {_most_pixels(dataset):,} altogether, {_MAX_GROWTH} times its own"
+    pixels = f"{width:.4g} x {height:.4g} pixels in {target.to_string()[:60]}"
+    told = f"{info.path.name} would have {pixels}; the most are {most}"
+    remedy = _MADE_FOR_IT
+    if request.resolution:
+        times = max(width / MAX_SIDE, height / MAX_SIDE, math.sqrt(width * height / _most_pixels(dataset)))
+        remedy = f"submit with resolution={_rounded_up(request.resolution * times):g} or more"
+    elif around and request.web_tiles:
+        remedy = f"submit with target_crs={WEB_CRS} instead of web_tiles: it lies across 180 degrees"
+    return GeoAssetsError("TOO_LARGE", told, remedy=remedy)
+
+
+def _rounded_up(number: float) -> float:
+    """Return the next greater number of two digits."""
+    digit = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return math.ceil(number / digit * (1 + 1e-9)) * digit
 
 
 def _gdals_grid(

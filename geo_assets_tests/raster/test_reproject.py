@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from pyproj import Transformer
 from rasterio.control import GroundControlPoint
 from rasterio.enums import Resampling
@@ -213,6 +214,67 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_left(tmp_path, request_,
         made(dem(tmp_path / "in.tif"), **request_)
     assert error.value.code == code
     assert [p.name for p in tmp_path.iterdir()] == ["in.tif"]
+
+
+def test_a_grid_that_is_too_large_is_refused_with_its_limits_and_a_resolution_that_is_within_them(tmp_path):
+    source = dem(tmp_path / "in.tif")
+    for resolution in (1e-9, 1e-4, 3.0):
+        with pytest.raises(GeoAssetsError, match=r"the most are 4,000,000 a side and .* altogether") as error:
+            made(source, target_crs="EPSG:3857", resolution=resolution)
+        assert error.value.code == "TOO_LARGE"
+        assert len(str(error.value)) < 250
+        advised = float(error.value.remedy.split("resolution=")[1].split(" ")[0])
+    made(source, target_crs="EPSG:3857", resolution=advised)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.transform.a == advised
+
+
+def test_a_resolution_that_web_map_tiles_do_not_have_is_told_with_the_zoom_level_that_is_taken(tmp_path):
+    source = dem(tmp_path / "in.tif")
+    (told,) = [w for w in made(source, web_tiles=True, resolution=100).warnings if "zoom level" in w]
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        size = dataset.transform.a
+    assert (
+        told
+        == f"its pixels are of {size:.6g} m and not of 100: web map tiles have fixed sizes, and zoom level 11 is the nearest"
+    )
+    assert "zoom level" not in " ".join(made(source, web_tiles=True, resolution=size).warnings)
+    assert "zoom level" not in " ".join(made(source, web_tiles=True).warnings)
+
+
+def test_a_turned_grid_of_the_target_crs_is_kept_with_a_note_and_put_straight_by_a_resolution(tmp_path):
+    turned = Affine.translation(500_000, 5_500_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
+    source = write(
+        tmp_path / "in.tif", (field() * 800).astype("float32"), crs="EPSG:32632", transform=turned, nodata=-1
+    )
+    assert any("is turned in target_crs" in w for w in made(source, target_crs="EPSG:32632").warnings)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.transform.almost_equals(turned)
+    assert not any("turned" in w for w in made(source).warnings)
+    assert not any("turned" in w for w in made(source, target_crs="EPSG:32632", resolution=10).warnings)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert (dataset.transform.b, dataset.transform.d) == (0, 0)
+
+
+def by_points(path, left: float) -> None:
+    """A raster of 1.5 degrees that is placed by control points alone."""
+    points = [
+        GroundControlPoint(row, column, left + column / 200, 10 - row / 200)
+        for row in (0, 100, 200)
+        for column in (0, 150, 300)
+    ]
+    with rasterio.open(path, "w", driver="GTiff", width=300, height=200, count=1, dtype="float32") as dataset:
+        dataset.write(np.ones((200, 300), "float32"), 1)
+        dataset.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
+
+
+def test_control_points_across_180_degrees_are_refused_with_what_helps_and_not_with_what_is_refused_next(tmp_path):
+    by_points(tmp_path / "in.tif", 179.5)
+    with pytest.raises(GeoAssetsError) as error:
+        made(tmp_path / "in.tif", target_crs="EPSG:3857")
+    assert error.value.code == "RESOLUTION_LOST"
+    assert error.value.remedy.startswith("choose a target_crs that is made for the whole of it")
+    assert made(tmp_path / "in.tif", target_crs="EPSG:3832").width == pytest.approx(300, abs=3)
 
 
 def bilinear(source, made_of_it) -> float:
