@@ -120,6 +120,8 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
         out.print(
             f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
         )
+    for remark in record.remarks or ():
+        out.print(f"remark     {remark}", markup=False, soft_wrap=True)
     if said := next_step(record):
         out.print(said, markup=False, soft_wrap=True)
 

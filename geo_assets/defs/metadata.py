@@ -94,8 +94,8 @@ def _places(context: StageContext, made: Sequence[TaskRecord]) -> dict[str, Any]
 
 
 def _work(context: StageContext, report: StageReport) -> dict[str, Any]:
-    """How busy the children of the stage were: numbers, which Dagster plots."""
-    done = context.ledger.work.of_job(report.job.job_id).get(report.stage)
+    """How busy the children of the stage were in this run: numbers, which Dagster plots. None where all was done."""
+    done = context.ledger.work.of_run(report.job.job_id, report.job.run_id).get(report.stage)
     return done.model_dump() if done else {}
 
 

@@ -6,10 +6,11 @@ which `Jobs` inherits; tasks (`tasks.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, LiteralString
 
-from geo_assets.database.connections import retrying
+from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import ERRORS, GeoAssetsError, for_job
 from geo_assets.ledger.attempts import Attempts
 from geo_assets.ledger.claims import Claims
@@ -20,6 +21,9 @@ from geo_assets.ledger.published import superseding
 from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.ledger.work import efficiency, stage_work
 from geo_assets.parameters import JOB_TYPES, Parameters, PublishContainer, stored_parameters
+
+#: Remarks that are shown with a job; `geo.errors` has all.
+_MOST_REMARKS = 20
 
 
 class Jobs(Attempts, Claims):
@@ -56,6 +60,7 @@ class Jobs(Attempts, Claims):
                 more["delta"] = delta_counts(conn, record.job_id)
             if record.status.is_final:  # a caller that waits for the end asks every second
                 more["warnings"] = counted(said for _, said in of_tasks(conn, record.job_id))
+                more["remarks"] = tuple(_remarks(conn, record))
                 more["superseded_by"] = superseding(conn, record.job_id)
         return record.model_copy(update=more)
 
@@ -103,6 +108,17 @@ class Jobs(Attempts, Claims):
 
 def _told(work: StageWork | None) -> dict[str, Any]:
     return work.model_dump() if work else {}
+
+
+def _remarks(conn: DictConnection, record: JobRecord) -> Iterator[str]:
+    """Problems that did not stop the newest run."""
+    found = conn.execute(
+        "select message, remedy from geo.errors where job_id = %s and run_id = %s and severity = 'warning'"
+        " order by error_id limit %s",
+        (record.job_id, record.run_id, _MOST_REMARKS),
+    )
+    for said in found:
+        yield ": ".join(str(text) for text in (said["message"], said["remedy"]) if text)
 
 
 def _record(row: dict[str, Any], stages: list[dict[str, Any]]) -> JobRecord:

@@ -89,7 +89,9 @@ def with_counts(*statuses: TaskStatus, optional: Collection[TaskStatus] = ()) ->
 
 
 class StageWork(BaseModel):
-    """How busy the children of a stage were in its newest run; None where none has worked for it."""
+    """How busy the children of a stage were in the newest run in which it had something to do; None where none has
+    worked for it.
+    """
 
     model_config = ConfigDict(frozen=True)
     busy_seconds: float | None = Field(None, description="of all children together")
@@ -221,6 +223,9 @@ class JobRecord(BaseModel):
     #: How many files have a warning of each kind (`warnings.py`), once the job has ended; None before, and in lists of
     #: jobs.
     warnings: dict[str, int] | None = None
+    #: What its newest run could not do beside its files, and what helps; None before it has ended, and in lists of
+    #: jobs.
+    remarks: tuple[str, ...] | None = None
     #: The share of their time in which the children of all stages were busy; None where none has worked for it, and in
     #: lists of jobs.
     efficiency: float | None = None

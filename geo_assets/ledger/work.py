@@ -60,11 +60,12 @@ select j.job_type, count(*) as files,
  group by 1
 """
 
-#: Of the newest run of each stage.
+#: Of the newest run of each stage that worked for it, or of one run.
 _CHUNKS = """
 select c.stage, c.busy_ms, c.files_ms, c.longest_ms, c.wall_ms, c.workers, c.ended_at
   from geo.chunks c
-  join (select distinct on (stage) stage, run_id from geo.chunks where job_id = %(job)s order by stage, ended_at desc)
+  join (select distinct on (stage) stage, run_id from geo.chunks
+         where job_id = %(job)s and run_id = coalesce(%(run)s, run_id) order by stage, ended_at desc)
        newest using (stage, run_id)
  where c.job_id = %(job)s
  order by c.stage, c.ended_at
@@ -145,15 +146,19 @@ class WorkRecords:
             conn.execute(_NOTE_COSTS, {"stage": REST, "costs": Jsonb([cost.model_dump()]), "remembered": _REMEMBERED})
 
     @retrying
-    def of_job(self, job_id: str) -> dict[str, StageWork]:
-        """How busy the children of each stage of a job were, by the stage's name; nothing of a stage without a step."""
+    def of_run(self, job_id: str, run_id: str) -> dict[str, StageWork]:
+        """How busy the children of each stage of a job were in one run, by the stage's name; nothing of a stage that
+        had nothing to do.
+        """
         with self._pool.connection() as conn:
-            return stage_work(conn, job_id)
+            return stage_work(conn, job_id, run_id)
 
 
-def stage_work(conn: DictConnection, job_id: str) -> dict[str, StageWork]:
-    """As `WorkRecords.of_job`, on a connection of the caller's."""
-    rows = conn.execute(_CHUNKS, {"job": job_id}).fetchall()
+def stage_work(conn: DictConnection, job_id: str, run_id: str | None = None) -> dict[str, StageWork]:
+    """How busy the children of each stage of a job were, in a run, or in the newest one in which the stage did
+    something.
+    """
+    rows = conn.execute(_CHUNKS, {"job": job_id, "run": run_id}).fetchall()
     return {str(stage): _together(list(steps)) for stage, steps in groupby(rows, lambda row: row["stage"])}
 
 

@@ -181,6 +181,9 @@ def test_a_view_over_the_table_of_a_source_that_is_gone_does_not_fail_the_job(cl
             "select severity, message from geo.errors where job_id = %s order by 2", (job["job_id"],)
         ).fetchall()
         assert [severity for severity, message in said if "over_what_is_gone depends on" in message] == ["warning"]
+        (remark,) = job["remarks"]
+        assert "over_what_is_gone depends on" in remark
+        assert "drop what depends on it" in remark
         db.execute("drop view public.over_what_is_gone")
         assert retired(cli, "viewed-gone")["status"] == "completed"
         assert len(items(cli, "viewed-gone-vector")) == 1

@@ -135,7 +135,7 @@ def note(submitter, name, *, chunk=0, costs=(), **more):
 
 @pytest.fixture
 def containers(settings):
-    for name in ("busy", "apart", "again"):
+    for name in ("busy", "apart", "again", "idle"):
         (settings.home / "containers" / name).mkdir(parents=True, exist_ok=True)
 
 
@@ -152,17 +152,23 @@ def test_efficiency_is_the_share_of_their_time_in_which_children_were_busy(submi
     job_id = note(submitter, "busy")
     record = submitter.jobs.find(job_id)
     assert record.efficiency == pytest.approx(0.75)
-    (work,) = submitter.ledger.work.of_job(job_id).values()
+    (work,) = submitter.ledger.work.of_run(job_id, "r").values()
     assert (work.busy_seconds, work.files_seconds, work.longest_seconds, work.workers) == (1.5, 1.8, 0.9, 2)
     assert work.wall_seconds == pytest.approx(1.0)
     note(submitter, "busy")  # the step again: what it did adds up
-    assert submitter.ledger.work.of_job(job_id)["cogs"].busy_seconds == 3.0
+    assert submitter.ledger.work.of_run(job_id, "r")["cogs"].busy_seconds == 3.0
+
+
+def test_a_run_that_had_nothing_to_do_has_no_efficiency_of_the_run_before_it(submitter, containers):
+    job_id = note(submitter, "idle")
+    assert submitter.ledger.work.of_run(job_id, "another") == {}
+    assert submitter.ledger.work.of_run(job_id, "r")["cogs"].efficiency == pytest.approx(0.75)
 
 
 def test_steps_at_the_same_time_have_children_of_their_own(submitter, containers):
     for chunk in range(2):
         job_id = note(submitter, "apart", chunk=chunk, wall_ms=60_000, busy_ms=90_000)
-    (work,) = submitter.ledger.work.of_job(job_id).values()
+    (work,) = submitter.ledger.work.of_run(job_id, "r").values()
     assert work.workers == 4
     assert work.efficiency == pytest.approx(0.75, rel=0.02)
 
