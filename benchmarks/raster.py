@@ -215,18 +215,21 @@ def competitors(predictor: int, overviews: str = "AVERAGE") -> dict[str, Callabl
 def take_turns(
     commands: dict[str, Callable[[Path, Path], list[str]]], source: Path, work: Path, rounds: int
 ) -> dict[str, tuple[Run, float, bool]]:
-    """Median run, MB of the output and whether its pixels are the source's, of each command."""
+    """Median run, MB of the output and whether its pixels are the source's, of each command.
+
+    Memory and disk are watched in a first round, which is not timed.
+    """
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     facts: dict[str, tuple[float, bool]] = {}
-    for number in range(rounds):
+    for number in range(rounds + 1):
         for name, command in commands.items():
             folder = Path(tempfile.mkdtemp(dir=work))
-            runs[name].append(run(command(source, folder / "out.tif"), folder))
+            runs[name].append(run(command(source, folder / "out.tif"), folder, watched=number == 0))
             if number == 0:
                 facts[name] = (folder / "out.tif").stat().st_size / 1e6, same_pixels(source, folder / "out.tif")
             shutil.rmtree(folder)
             print(f"  {name}: {runs[name][-1].wall:.2f} s", file=sys.stderr)
-    return {name: (median(r), *facts[name]) for name, r in runs.items()}
+    return {name: (median(watched, timed), *facts[name]) for name, (watched, *timed) in runs.items()}
 
 
 def same_pixels(source: Path, cog: Path) -> bool:
@@ -304,8 +307,9 @@ def report(work: Path, rounds: int, *, large: bool) -> str:
         (
             f"`make bench-raster` wrote this. {machine()}; rasterio {rasterio.__version__}, GDAL"
             f" {rasterio.__gdal_version__}; medians of {rounds} rounds in which all take turns. Ratios are to the first"
-            " row; above 1 is better than it. Memory is of the largest process. Ours includes the proof: every block"
-            " of every level is read back by GDAL and compared."
+            " row; above 1 is better than it. Memory is of the largest process, and watched in a round that is not"
+            " timed: to watch takes a part of a processor. Ours includes the proof: every block of every level is read"
+            " back by GDAL and compared."
         ),
     ]
     for title, source, predictor in (
