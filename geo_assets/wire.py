@@ -80,7 +80,8 @@ def built(kind: type[T], said: Mapping[str, Any]) -> T:
     """Return a message that somebody sent who is trusted.
 
     Raises:
-        TypeError: a field is missing, or one too many.
+        TypeError: a field is missing.
+        KeyError: there is one too many.
     """
     if is_dataclass(kind):
         return cast("T", _reader(kind)(said))

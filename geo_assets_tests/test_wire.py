@@ -151,6 +151,7 @@ class Older(Message):
 
 
 def test_a_request_with_a_field_too_many_or_too_few_is_an_error():
-    for said in ({}, {"source": "a", "more": 1}):
-        with pytest.raises((TypeError, KeyError)):
-            built(Older, said)
+    with pytest.raises(TypeError, match="source"):
+        built(Older, {})
+    with pytest.raises(KeyError, match="more"):
+        built(Older, {"source": "a", "more": 1})
