@@ -110,6 +110,29 @@ def test_a_shapefile_with_fewer_whole_rows_than_shapes_is_refused(look, shapefil
     assert "3 whole rows for 4 shapes" in refused(look, shapefile)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda dbf: b"", "its .dbf has 0 bytes"),
+        (lambda dbf: bytes(len(dbf)), "its .dbf has rows of 0 bytes, and no field"),
+        (lambda dbf: dbf[:10] + struct.pack("<H", len(dbf) - 1) + dbf[12:40], "and no field"),
+        (lambda dbf: dbf[:8] + struct.pack("<H", 33) + dbf[10:], "and no field"),
+        (lambda dbf: dbf[:10] + struct.pack("<H", 5) + dbf[12:] + bytes(999), "says that a row has 5 bytes, and its"),
+    ],
+)
+def test_a_shapefile_of_whose_dbf_gdal_would_read_no_attribute_is_refused(look, shapefile, change, said):
+    dbf = shapefile.with_suffix(".dbf")
+    dbf.write_bytes(change(dbf.read_bytes()))
+    assert said in refused(look, shapefile)
+
+
+def test_a_dbf_may_say_that_there_are_no_attributes(look, shapefile):
+    head = struct.pack("<BBBBIHH20x", 3, 124, 1, 1, 3, 33, 1)
+    shapefile.with_suffix(".dbf").write_bytes(head + b"\r" + b" " * 3 + b"\x1a")
+    (plan,) = look(shapefile).layers
+    assert (plan.feature_count, plan.columns) == (3, ())
+
+
 def test_surplus_rows_of_a_shapefile_are_said(look, shapefile):
     grow(shapefile.with_suffix(".dbf"), 4)
     (plan,) = look(shapefile).layers

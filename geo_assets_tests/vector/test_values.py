@@ -715,6 +715,31 @@ def test_the_numbers_of_a_route_are_not_those_of_its_points(tmp_path, rows):
     assert "'number': 1 value not an integer" in said
 
 
+@pytest.mark.parametrize(
+    ("whole", "points", "number", "text"),
+    [
+        ("tracks", "track_points", "track_fid", "<trk><name>{}</name><trkseg>{}</trkseg></trk>"),
+        ("routes", "route_points", "route_fid", "<rte><name>{}</name>{}</rte>"),
+    ],
+)
+def test_the_points_of_a_gpx_refer_to_a_number_that_its_tracks_and_routes_have(
+    tmp_path, private, look, whole, points, number, text
+):
+    point = {"tracks": "trkpt", "routes": "rtept"}[whole]
+    lines = [
+        text.format(name, "".join(f'<{point} lat="{i}" lon="{x}"/>' for x in range(2))) for i, name in enumerate("ab")
+    ]
+    path = tmp_path / "a.gpx"
+    path.write_text(f'<gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1">{"".join(lines)}</gpx>')
+    sent = {}
+    for plan in look(path).layers:
+        file, _ = send(private(path), plan)
+        sent[plan.layer] = pa.ipc.open_stream(file).read_all().to_pylist()
+    names = {row[number]: row["name"] for row in sent[whole]}
+    found = [(names[row[number]], shapely.from_wkb(row["geom"]).y) for row in sent[points]]
+    assert found == [("a", 0), ("a", 0), ("b", 1), ("b", 1)]
+
+
 def mif(path, kind, *texts, ending="\n"):
     """A MIF of points whose column `V` is of this type, and a .mid whose rows are these."""
     head = ["VERSION 300", 'Charset "WindowsLatin1"', 'Delimiter ","', "CoordSys Earth Projection 1, 104", "COLUMNS 2"]

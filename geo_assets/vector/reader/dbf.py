@@ -72,16 +72,12 @@ class Dbf:
     @classmethod
     def open(cls, path: Path) -> Dbf | None:
         """Open a DBF; None where its header does not fit its size: GDAL will report what is wrong."""
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(_HEADER_BYTES)
-            if len(head) < _HEADER_BYTES:
-                return None
-            count, start, width = struct.unpack_from("<IHH", head, 4)
-            described = file.read(max(0, start - _HEADER_BYTES))
-        fields = _fields(described, width)
-        count = min(count, (size - start) // width) if width else 0
-        if not fields or count <= 0 or fields[-1].offset + fields[-1].width > width:
+        head, fields = _header(path)
+        if not fields or fault_of(path):
+            return None
+        count, start, width = struct.unpack_from("<IHH", head, 4)
+        count = min(count, (path.stat().st_size - start) // width)
+        if count <= 0:
             return None
         return cls(fields, np.memmap(path, np.uint8, "r", start, (count, width)), head[29], head[0])
 
@@ -125,6 +121,30 @@ class Dbf:
         return int((self.records[:, 0] == _DELETED).sum())
 
 
+def _header(path: Path) -> tuple[bytes, list[Field]]:
+    """Return the first bytes of a DBF, and its fields, which are none where the former are too few."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+        if len(head) < _HEADER_BYTES:
+            return head, []
+        start, width = struct.unpack_from("<HH", head, 8)
+        return head, _fields(file.read(max(0, start - _HEADER_BYTES)), width)
+
+
+def fault_of(path: Path) -> str | None:
+    """Return why a DBF has no attributes to GDAL (3.12.4), which reads its shapes alone then, without a word; None where
+    it has them, or says that it has none.
+    """
+    head, fields = _header(path)
+    if len(head) < _HEADER_BYTES:
+        return f"its .dbf has {len(head)} bytes, and the header of one {_HEADER_BYTES}"
+    (width,) = struct.unpack_from("<H", head, 10)
+    if not fields:
+        return f"its .dbf has rows of {width:,} bytes, and no field" if width != 1 else None
+    needed = fields[-1].offset + fields[-1].width
+    return f"its .dbf says that a row has {width:,} bytes, and its fields have {needed:,}" if needed > width else None
+
+
 def _fields(described: bytes, width: int) -> list[Field]:
     """Return the fields of a record of this width. Some programs write how many decimals a text has, which it has not;
     others write with it that a text has more than 255 characters.
@@ -158,6 +178,7 @@ class DbfCheck:
     codec: str | None = None  # of its text, where GDAL does not read it well
     null_flags: Field | None = None  # FoxPro's
     null_bits: dict[int, int] = dataclass_field(default_factory=dict)  # by position
+    hidden: frozenset[int] = frozenset()  # positions of what is no column to those who made the file
 
     @classmethod
     def of(cls, shp: Path, names: list[str], types: list[pa.DataType], encoding: str | None) -> DbfCheck | None:
@@ -184,7 +205,9 @@ class DbfCheck:
         if unread := dbf_binary.unread_note(dbf.fields, names, dbf.version, dbf.records):
             notes.append(unread)
         codec = encoding if encoding in NOT_BY_GDAL else None
-        return cls(dbf, columns, tuple(notes), codec, *dbf_binary.null_bits(dbf.fields, dbf.version))
+        flags, bits = dbf_binary.null_bits(dbf.fields, dbf.version)
+        hidden = frozenset(i for i, field in enumerate(dbf.fields) if field is flags)
+        return cls(dbf, columns, tuple(notes), codec, flags, bits, hidden)
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Compare the values of a batch with their bytes."""

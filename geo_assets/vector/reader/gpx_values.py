@@ -49,6 +49,7 @@ class GpxCheck:
 
     columns: dict[int, tuple[str, str, dict[int, str]]]  # by position: name, wire type, text by feature
     notes: tuple[str, ...] = ()
+    hidden: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, path: Path, layer: str, names: list[str], types: list[pa.DataType]) -> GpxCheck | None:

@@ -60,6 +60,9 @@ _IDLE_TALK = (
     "Unrecognized geometry type",
 )  # fmt: skip
 
+#: Layers of a GPX whose points say whose they are by its id, and how they call it.
+_NAMED_BY_POINTS = {"routes": "route_fid", "tracks": "track_fid"}
+
 #: Formats of which each number is held against the text: what GDAL says that it made of one is of no use.
 _HELD = frozenset({Format.GPX})
 
@@ -78,6 +81,9 @@ Unread = Callable[[list[int]], dict[int, str]]
 
 class Check(Protocol):
     """Compares a batch's values with the bytes of the file and puts right what differs."""
+
+    notes: tuple[str, ...]  # about the file
+    hidden: frozenset[int]  # positions of what is no column of its maker's
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Correct the columns in place; count the corrections."""
@@ -227,10 +233,13 @@ def _fields(
     findings: Findings,
 ) -> _Fields:
     """`table`: the layer as SQLite knows it, whose values are compared from now on; None for other formats."""
-    own = [FID] if ref.dataset.format in _HAVE_IDS and (table is None or table.key is not None) else []
+    keyed = ref.dataset.format in _HAVE_IDS and (table is None or table.key is not None)
+    referred = _NAMED_BY_POINTS.get(ref.layer or "") if ref.dataset.format is Format.GPX else None
+    own = [FID] if keyed or referred else []
     positions = [*own, *(i for i in range(len(schema)) if i not in {geometry, FID})]
     found = [schema.field(i) for i in positions]
     names, types = [field.name for field in found], [_undomained(field.type) for field in found]
+    names[:1] = [referred] if referred else names[:1]
     fields = _Fields(names, types, bool(own), {}, {}, {})
     for position, field in enumerate(found):
         if (field.metadata or {}).get(b"GDAL:OGR:type") == b"DateTime":
@@ -358,7 +367,7 @@ class _Batches:
 
     def unused(self) -> set[int]:
         """Return columns that the file itself does not have."""
-        return self._unused.positions()
+        return self._unused.positions() | (self._check.hidden if self._check is not None else frozenset())
 
     def types(self) -> list[str]:
         """Return the wire types of all columns."""
@@ -390,7 +399,7 @@ class _Batches:
             if self._are_invented:
                 fids = pa.array(np.arange(first_row + 1, first_row + 1 + len(fids)))
             columns: list[pa.Array | None] = [None] * len(names)
-            if self.has_ids and (only is None or 0 in only):
+            if self.has_ids and (wanted is None or 0 in wanted):
                 columns[0] = fids
             for position, i in places:
                 if wanted is None or position in wanted:

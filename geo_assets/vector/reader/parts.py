@@ -15,11 +15,14 @@ from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
+from geo_assets.vector.reader.dbf import fault_of
 
 NO_SHAPE = "a record that is no shape of the file's type"
 
 _DBF_HEADER, _SHX_HEADER, _SHX_RECORD, _ID_RECORD = 32, 100, 8, 4
 _SHP_RECORD_HEADER = 8
+
+_SAVE_AGAIN = "save it anew with the program that made it, and upload all its parts together"
 
 #: Keywords that begin an object in a MIF, and other keywords that may begin a line.
 _OBJECTS = frozenset(
@@ -60,6 +63,8 @@ def check_parts(own: Path, name: str) -> int | None:
         GeoAssetsError: UNREADABLE.
     """
     if own.suffix == ".shp":
+        if fault := fault_of(own.with_suffix(".dbf")):
+            raise GeoAssetsError("UNREADABLE", f"{name} would lose its attributes: {fault}", remedy=_SAVE_AGAIN)
         shapes, rows = _shapes(own), _rows(own.with_suffix(".dbf"))
         if rows is not None and rows < shapes:  # surplus rows are reported (`dbf.py`)
             raise _cut(name, f"its .dbf has {rows:,} whole rows for {shapes:,} shapes")

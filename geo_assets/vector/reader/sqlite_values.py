@@ -106,6 +106,7 @@ class SQLiteCheck:
     key: str | None  # None: GDAL does not know the numbers of its rows, and invents some
     columns: dict[int, tuple[str, str]] = field(default_factory=dict)  # by position: name and Arrow type
     notes: tuple[str, ...] = ()
+    hidden: frozenset[int] = frozenset()
     looked_at: set[tuple[int, ...]] = field(default_factory=set)  # columns, where rows have no number
 
     @classmethod
