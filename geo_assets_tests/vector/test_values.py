@@ -82,7 +82,7 @@ def dbase(path, fields, *records, declared=None, page=0, marks=None):
     head = struct.pack("<BBBBIHH20x", 3, 124, 1, 1, len(records), 32 + 32 * len(fields) + 1, width)
     head = head[:29] + bytes([page]) + head[30:]
     described = b"".join(
-        struct.pack("<11sc4xBB14x", name.encode(), kind.encode(), size, decimals)
+        struct.pack("<11sc4xBB14x", name.encode(), kind.encode(), size % 256, decimals or size // 256)
         for name, kind, size, decimals in fields
     )
     body = b"".join(
@@ -713,6 +713,43 @@ def test_the_numbers_of_a_route_are_not_those_of_its_points(tmp_path, rows):
     found, said, _, _ = rows(path)
     assert values(found, "number") == [None, None, 3]
     assert "'number': 1 value not an integer" in said
+
+
+@pytest.mark.parametrize(
+    ("declared", "codec"), [(None, "cp1252"), ("UTF-8", "utf-8"), ("1255", "cp1255"), ("1251", "cp1251")]
+)
+@pytest.mark.parametrize("width", [256, 300, 510, 511, 1000])
+def test_a_text_of_more_than_255_characters_is_whole_and_so_is_what_follows_it(tmp_path, rows, declared, codec, width):
+    end = {"cp1252": "é", "utf-8": "é", "cp1255": "ם", "cp1251": "я"}[codec]
+    fields = [
+        ("A", "C", width, 0), ("B", "C", 5, 0), ("N", "N", 5, 0), ("D", "D", 8, 0), ("F", "N", 9, 2), ("L", "L", 1, 0),
+        ("E", "C", 260, 0), ("I", "N", 20, 0),
+    ]  # fmt: skip
+    long = "x" * (width - 2 * len(end.encode(codec))) + end
+    path = dbase(
+        tmp_path / "a.shp",
+        fields,
+        (long.encode(codec), b"abc", b"   12", b"20240229", b"     1.25", b"T", b"e", b"12345678901234567890"),
+        (b"short", b"de", b"  N/A", b"20240230", b"    -7.25", b"F", b"", b"1"),
+        declared=declared,
+    )
+    found, said, plan, _ = rows(path)
+    first, second = ({name: value for name, value in row.items() if name != "geom"} for row in found)
+    day = dt.date(2024, 2, 29)
+    assert first == {
+        "a": long,
+        "b": "abc",
+        "n": 12,
+        "d": day,
+        "f": 1.25,
+        "l": True,
+        "e": "e",
+        "i": 12345678901234567890,
+    }
+    assert second == {"a": "short", "b": "de", "n": None, "d": None, "f": -7.25, "l": False, "e": None, "i": 1}
+    assert [column.source_name for column in plan.columns] == [name for name, *_ in fields]
+    assert "'N': 1 value not an integer" in said
+    assert values(rows(path, where=f"a LIKE '%{end}'", columns=("b",))[0], "b") == ["abc"]
 
 
 @pytest.mark.parametrize(

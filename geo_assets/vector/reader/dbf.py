@@ -1,16 +1,16 @@
 """The attributes of a shapefile, checked by their bytes: invalid numbers and dates that GDAL reads as valid, and digits
 that it drops.
 
-Here: the layout of a DBF, and for each batch from GDAL the comparison with the bytes of the file. A field that is not a
+Here: for each batch from GDAL the comparison with the bytes of the file. A field that is not a
 number, date or boolean as declared becomes NULL and is counted, as is text after a NUL; integers of 19 digits and more
 are decimals, not doubles, and so are fractions of which a double would be another number.
 Text is read from its bytes where GDAL would make another one of them.
-Not here: the encoding of text (`encodings.py` chooses it), what the bytes of binary fields mean (`dbf_binary.py`).
+Not here: where the bytes lie (`dbf_layout.py`), the encoding of text (`encodings.py` chooses it), what the bytes of
+binary fields mean (`dbf_binary.py`).
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from decimal import Decimal, InvalidOperation
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from geo_assets.once import remembered_of_file
 from geo_assets.text import how_many
-from geo_assets.vector.encodings import NOT_BY_GDAL
+from geo_assets.vector.encodings import FALLBACK, NOT_BY_GDAL
 from geo_assets.vector.reader import dbf_binary
+from geo_assets.vector.reader.dbf_layout import Dbf, Field, whole_of
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.types import arrow_type
@@ -35,8 +36,6 @@ NO_BOOLEAN = "neither T, F, Y nor N, now NULL"
 CUT = "cut at a NUL character"
 FAULTY = "text that is not in its encoding, whose faulty bytes were replaced"
 
-_HEADER_BYTES = 32
-_DELETED = ord("*")
 _NUMBERS = frozenset("NF")
 _MAX_PRECISION = 76
 _SHX_HEADER, _SHX_RECORD = 100, 8
@@ -49,125 +48,6 @@ _PLAIN = r"^[+-]?\d+$"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of the header."""
-
-    kind: str
-    offset: int  # in a record; its first byte marks a deleted record
-    width: int
-    decimals: int
-    flags: int = 0  # of FoxPro
-
-
-@dataclass(frozen=True, slots=True)
-class Dbf:
-    """A DBF: its fields and its records as bytes, mapped, not read."""
-
-    fields: list[Field]
-    records: NDArray[np.uint8]  # one row per record
-    page: int  # its language driver
-    version: int = 3
-
-    @classmethod
-    def open(cls, path: Path) -> Dbf | None:
-        """Open a DBF; None where its header does not fit its size: GDAL will report what is wrong."""
-        head, fields = _header(path)
-        if not fields or fault_of(path):
-            return None
-        count, start, width = struct.unpack_from("<IHH", head, 4)
-        count = min(count, (path.stat().st_size - start) // width)
-        if count <= 0:
-            return None
-        return cls(fields, np.memmap(path, np.uint8, "r", start, (count, width)), head[29], head[0])
-
-    def binary(self, field: Field, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the bytes of a field as they are, one row per record."""
-        return np.ascontiguousarray(self.records[rows, field.offset : field.offset + field.width])
-
-    def raw(self, field: Field, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
-        """Return the bytes of a field, one row per record; non-ASCII bytes became `?`."""
-        part = np.ascontiguousarray(self.records[rows, field.offset : field.offset + field.width])
-        part = np.where(part == 0, np.uint8(32), part)
-        return np.where(part > 126, np.uint8(63), part)
-
-    def texts(self, field: Field, rows: NDArray[np.int64] | slice) -> pa.Array:
-        """Return the same as text without surrounding blanks; null where it is empty or holds the asterisks of an
-        overflow.
-        """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        raw = self.raw(field, rows)
-        text = (
-            pa.Array.from_buffers(pa.binary(field.width), len(raw), [None, pa.py_buffer(raw)])
-            .cast(pa.binary())
-            .cast(pa.string())
-        )
-        text = pc.ascii_trim_whitespace(text)
-        nothing = pc.match_substring_regex(text, r"^\**$")
-        return pc.if_else(nothing, pa.scalar(None, pa.string()), text)
-
-    def character_bytes(self, limit: int) -> bytes:
-        """Return the text of its records, at most `limit` bytes."""
-        wanted = [f for f in self.fields if f.kind == "C"]
-        total = sum(f.width for f in wanted)
-        rows = slice(0, max(1, limit // max(1, total)))
-        return b"\n".join(self.records[rows, f.offset : f.offset + f.width].tobytes() for f in wanted)
-
-    @property
-    def deleted(self) -> int:
-        """Return the number of records that are marked as deleted."""
-        return int((self.records[:, 0] == _DELETED).sum())
-
-
-def _header(path: Path) -> tuple[bytes, list[Field]]:
-    """Return the first bytes of a DBF, and its fields, which are none where the former are too few."""
-    with path.open("rb") as file:
-        head = file.read(_HEADER_BYTES)
-        if len(head) < _HEADER_BYTES:
-            return head, []
-        start, width = struct.unpack_from("<HH", head, 8)
-        return head, _fields(file.read(max(0, start - _HEADER_BYTES)), width)
-
-
-def fault_of(path: Path) -> str | None:
-    """Return why a DBF has no attributes to GDAL (3.12.4), which reads its shapes alone then, without a word; None where
-    it has them, or says that it has none.
-    """
-    head, fields = _header(path)
-    if len(head) < _HEADER_BYTES:
-        return f"its .dbf has {len(head)} bytes, and the header of one {_HEADER_BYTES}"
-    (width,) = struct.unpack_from("<H", head, 10)
-    if not fields:
-        return f"its .dbf has rows of {width:,} bytes, and no field" if width != 1 else None
-    needed = fields[-1].offset + fields[-1].width
-    return f"its .dbf says that a row has {width:,} bytes, and its fields have {needed:,}" if needed > width else None
-
-
-def _fields(described: bytes, width: int) -> list[Field]:
-    """Return the fields of a record of this width. Some programs write how many decimals a text has, which it has not;
-    others write with it that a text has more than 255 characters.
-    """
-    long = _laid_out(described, long_text=True)
-    fits = not long or long[-1].offset + long[-1].width <= width
-    return long if fits else _laid_out(described, long_text=False)
-
-
-def _laid_out(described: bytes, *, long_text: bool) -> list[Field]:
-    fields, offset = [], 1
-    for start in range(0, len(described) - 31, 32):
-        if described[start] in {0x0D, 0x00}:
-            break
-        kind = chr(described[start + 11])
-        width, decimals = described[start + 16], described[start + 17]
-        if kind == "C":
-            width, decimals = width + 256 * decimals * long_text, 0
-        fields.append(Field(kind, offset, width, decimals, described[start + 18]))
-        offset += width
-    return fields
-
-
 @dataclass(slots=True)
 class DbfCheck:
     """The check of one shapefile."""
@@ -176,6 +56,7 @@ class DbfCheck:
     columns: dict[int, tuple[str, str]]  # by position: name and Arrow type
     notes: tuple[str, ...] = ()
     codec: str | None = None  # of its text, where GDAL does not read it well
+    long_codec: str = FALLBACK  # of its text of which GDAL reads only a part
     null_flags: Field | None = None  # FoxPro's
     null_bits: dict[int, int] = dataclass_field(default_factory=dict)  # by position
     hidden: frozenset[int] = frozenset()  # positions of what is no column to those who made the file
@@ -185,7 +66,8 @@ class DbfCheck:
         """Make the check; None where the bytes cannot be compared. Types of wide integers are changed in place to
         decimals, those of binary fields to what these are. `encoding`: the codec of its text.
         """
-        dbf = Dbf.open(shp.with_suffix(".dbf"))
+        path = whole_of(shp.with_suffix(".dbf"))
+        dbf = Dbf.open(path)
         if dbf is None or len(dbf.fields) != len(names):
             return None
         for i, field in enumerate(dbf.fields):
@@ -199,15 +81,19 @@ class DbfCheck:
             ):
                 types[i] = _integral(dbf, field) or types[i]
             elif str(types[i]) == "double" and field.kind in _NUMBERS and field.width >= _MAY_BE_ROUNDED:
-                types[i] = _fractional(shp.with_suffix(".dbf"), i) or types[i]
-        columns = {i: (name, str(kind)) for i, (name, kind) in enumerate(zip(names, types, strict=True))}
+                types[i] = _fractional(path, i) or types[i]
+        columns = {
+            i: (name, str(kind))
+            for i, (name, kind) in enumerate(zip(names, types, strict=True))
+            if not dbf.fields[i].is_rest
+        }
         notes = _notes(dbf, shp)
         if unread := dbf_binary.unread_note(dbf.fields, names, dbf.version, dbf.records):
             notes.append(unread)
         codec = encoding if encoding in NOT_BY_GDAL else None
         flags, bits = dbf_binary.null_bits(dbf.fields, dbf.version)
-        hidden = frozenset(i for i, field in enumerate(dbf.fields) if field is flags)
-        return cls(dbf, columns, tuple(notes), codec, flags, bits, hidden)
+        hidden = frozenset(i for i, field in enumerate(dbf.fields) if field is flags or field.is_rest)
+        return cls(dbf, columns, tuple(notes), codec, encoding or FALLBACK, flags, bits, hidden)
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Compare the values of a batch with their bytes."""
@@ -221,8 +107,9 @@ class DbfCheck:
                 continue
             if field.kind == "C":
                 _count_cut(self.dbf, field, rows, name, findings)
-                if self.codec and field.width:
-                    columns[position] = _decoded(self.dbf.binary(field, rows), self.codec, name, findings)
+                codec = self.long_codec if field.is_long else self.codec
+                if codec and field.width:
+                    columns[position] = _decoded(self.dbf.binary(field, rows), codec, name, findings)
             elif field.kind in dbf_binary.TEXT_KINDS:
                 text = self.dbf.texts(field, rows)
                 columns[position] = _corrected(column, field.kind, kind, text, name, findings)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from geo_assets.vector.reader.dbf import Field
+    from geo_assets.vector.reader.dbf_layout import Field
 
 BLANK = "of nothing but blanks, now NULL"
 

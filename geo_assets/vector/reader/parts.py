@@ -15,7 +15,7 @@ from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
-from geo_assets.vector.reader.dbf import fault_of
+from geo_assets.vector.reader.dbf_layout import fault_of
 
 NO_SHAPE = "a record that is no shape of the file's type"
 

@@ -26,7 +26,7 @@ from geo_assets.vector.models import LayerOptions
 from geo_assets.vector.reader import gml_text
 from geo_assets.vector.reader.batches import beside
 from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, check_file, parts_of
-from geo_assets.vector.reader.dbf import Dbf
+from geo_assets.vector.reader.dbf_layout import Dbf, cut_long_texts, whole_of
 from geo_assets.vector.reader.formats import ENDINGS, GZIP, OWN_ENDING, ZIP, Format, head_of, identify
 from geo_assets.vector.reader.kml_layers import copy_of_layers
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
@@ -275,7 +275,7 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
     declared = (
         theirs.read_bytes()[:40].decode("ascii", "replace").strip(" \t\r\n\0\ufeff") if theirs is not None else None
     )
-    dbf = Dbf.open(own.with_suffix(".dbf"))
+    dbf = Dbf.open(whole_of(own.with_suffix(".dbf")))
     text = dbf.character_bytes(_ENCODING_SAMPLE_BYTES) if dbf is not None else b""
     codec, note = encoding_of_dbf(text, declared or None, dbf.page if dbf is not None else 0)
     if options.encoding:
@@ -359,7 +359,9 @@ def _lay_out(path: Path, kind: Format, own: Path, name: str, header: Header | No
     if kind in {Format.SHAPEFILE, Format.MAPINFO}:
         for part in parts_of(path, SHAPEFILE_PARTS if kind is Format.SHAPEFILE else MAPINFO_PARTS).values():
             _link(part, own.with_suffix(part.suffix.lower()))
-        if kind is Format.SHAPEFILE and own.with_suffix(".prj").exists():
+    if kind is Format.SHAPEFILE:
+        cut_long_texts(own.with_suffix(".dbf"))
+        if own.with_suffix(".prj").exists():
             make_readable(own.with_suffix(".prj"))
 
 
