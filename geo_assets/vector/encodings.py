@@ -94,8 +94,10 @@ def usual_name(name: str) -> str | None:
 
 
 def names_as_written(names: list[str], codec: str | None) -> list[str]:
-    """Return the names of columns from those that GDAL has, which are bytes as Latin-1 where it decodes none."""
-    if codec not in NOT_BY_GDAL:
+    """Return the names of columns from those that GDAL has, which are bytes as Latin-1 where it decodes none; `codec`
+    is theirs then, else None.
+    """
+    if codec is None:
         return names
     return [name.encode("latin-1", "replace").decode(codec, "replace") for name in names]
 
@@ -139,9 +141,19 @@ def encoding_of_dbf(text: bytes, declared: str | None, page: int) -> tuple[str, 
         declared: what its .cpg says; None: there is none.
         page: its language driver, which counts where there is no .cpg.
     """
-    said = f"its .cpg says {declared!r}" if declared is not None else _said_of(page)
-    codec = find_codec(declared) if declared is not None else find_codec(str(_DBF_PAGES.get(page, "")))
-    silent = declared is None and page == 0
+    if declared is not None:
+        return encoding_by_evidence(text, find_codec(declared), f"its .cpg says {declared!r}")
+    return encoding_by_evidence(text, find_codec(str(_DBF_PAGES.get(page, ""))), _said_of(page) if page else None)
+
+
+def encoding_by_evidence(text: bytes, codec: str | None, said: str | None) -> tuple[str, str | None]:
+    """Return the codec of text, and a warning about it.
+
+    Args:
+        text: its bytes, or a large sample.
+        codec: that of the encoding that its file names, if it is known.
+        said: how the file names it, in words; None where it names none.
+    """
     if text.isascii():
         return codec or "utf-8", None
     if is_mostly_utf8(text):
@@ -153,7 +165,7 @@ def encoding_of_dbf(text: bytes, declared: str | None, page: int) -> tuple[str, 
         return codec, None
     why = (
         "nothing says how its text is encoded, and it is not UTF-8"
-        if silent
+        if said is None
         else f"{said}, which its text is not"
         if codec
         else f"{said}, which is no encoding that is known here"

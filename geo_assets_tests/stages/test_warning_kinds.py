@@ -7,14 +7,14 @@ import pytest
 from geo_assets.ledger.outputs import warnings
 from geo_assets.ledger.warnings import OTHER, counted, kind_of
 from geo_assets.outcomes import TableOutputs
-from geo_assets.vector.reader import conversion, dbf, sqlite_values, text_values
+from geo_assets.vector.reader import conversion, dbf, findings, sqlite_values, text_values
 from geo_assets.vector.reader.batches import EMPTY_ROWS
 from geo_assets.vector.reader.findings import Findings
 from geo_assets_tests.stages.builders import table
 
 FAULTS = {
     dbf.NO_BOOLEAN: "values made NULL",
-    dbf.FAULTY: "values changed",
+    findings.FAULTY: "values changed",
     sqlite_values.NO_INTEGER: "values made NULL",
     sqlite_values.NO_NUMBER: "values made NULL",
     sqlite_values.NO_BOOLEAN: "values made NULL",

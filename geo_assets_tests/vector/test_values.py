@@ -715,6 +715,60 @@ def test_the_numbers_of_a_route_are_not_those_of_its_points(tmp_path, rows):
     assert "'number': 1 value not an integer" in said
 
 
+def mapinfo(path, charset, name, text, codec):
+    """A MapInfo table of two points whose texts are this one and `AB`, in this encoding, as is the name of its column."""
+    write(points(2, T=["QRST", "AB"]), path)
+    rows = path.with_suffix(".dat" if path.suffix == ".tab" else ".mid")
+    encoded = text.encode(codec)
+    old = b"QRST" if rows.suffix == ".mid" else b"QRST".ljust(len(encoded), b"\0")
+    assert old in rows.read_bytes()
+    rows.write_bytes(rows.read_bytes().replace(old, encoded.ljust(4, b"\0") if rows.suffix == ".dat" else encoded))
+    head = path.read_bytes()
+    for said in (b"!charset Neutral\n", b' Charset "Neutral"', b'Charset "Neutral"\n'):
+        head = head.replace(said, said.replace(b"Neutral", charset.encode()) if charset else b"")
+    named = head.replace(b"  T ", b"  " + name.encode(codec) + b" ")
+    assert named != head
+    path.write_bytes(named)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["tab", "mif"])
+@pytest.mark.parametrize(
+    ("charset", "codec", "text", "said"),
+    [
+        ("Neutral", "cp1252", "élève", "nothing says how its text is encoded"),
+        ("Neutral", "utf-8", "élève", ""),
+        (None, "cp1252", "élève", "nothing says how its text is encoded"),
+        ("WindowsLatin1", "cp1252", "élève", ""),
+        ("WindowsLatin1", "utf-8", "élève", "says 'WindowsLatin1', but its text is UTF-8"),
+        ("WindowsHebrew", "cp1255", "שלום", ""),
+        ("WindowsVietnamese", "cp1258", "ABCđ", ""),
+        ("WindowsThai", "cp874", "ไทยก", ""),
+        ("WindowsJapanese", "cp932", "日本", ""),
+        ("CodePage850", "cp850", "élève", ""),
+        ("ISO8859_5", "iso8859-5", "Жабв", ""),
+        ("MacRoman", "mac-roman", "élève", ""),
+        ("Klingon", "cp1252", "élève", "says 'Klingon', which is no encoding that is known here"),
+    ],
+)
+def test_the_text_of_mapinfo_is_read_as_it_is_written_or_it_is_said(tmp_path, rows, ending, charset, codec, text, said):
+    path = mapinfo(tmp_path / f"a.{ending}", charset, f"N{text[-1]}", text, codec)
+    found, warned, plan, _ = rows(path)
+    assert [column.source_name for column in plan.columns] == [f"N{text[-1]}"]
+    (column,) = (name for name in found[0] if name != "geom")
+    assert (values(found, column), plan.encoding) == ([text, "AB"], codec)
+    assert said in warned
+    assert bool(said) == bool(warned)
+    assert values(rows(path, where=f"\"N{text[-1]}\" = '{text}'")[0], column) == [text]
+
+
+@pytest.mark.parametrize("ending", ["tab", "mif"])
+def test_a_request_may_name_the_encoding_of_mapinfo(tmp_path, rows, ending):
+    path = mapinfo(tmp_path / f"a.{ending}", "WindowsLatin1", "X", "Жабв", "cp1251")
+    found, said, _, _ = rows(path, encoding="windows-1251")
+    assert (values(found, "x"), said) == (["Жабв", "AB"], "")
+
+
 @pytest.mark.parametrize(
     ("declared", "codec"), [(None, "cp1252"), ("UTF-8", "utf-8"), ("1255", "cp1255"), ("1251", "cp1251")]
 )

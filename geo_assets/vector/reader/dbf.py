@@ -25,7 +25,7 @@ from geo_assets.text import how_many
 from geo_assets.vector.encodings import FALLBACK, NOT_BY_GDAL
 from geo_assets.vector.reader import dbf_binary
 from geo_assets.vector.reader.dbf_layout import Dbf, Field, whole_of
-from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.findings import FAULTY, Findings
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.types import arrow_type
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 NO_BOOLEAN = "neither T, F, Y nor N, now NULL"
 CUT = "cut at a NUL character"
-FAULTY = "text that is not in its encoding, whose faulty bytes were replaced"
 
 _NUMBERS = frozenset("NF")
 _MAX_PRECISION = 76

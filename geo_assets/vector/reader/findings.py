@@ -14,6 +14,9 @@ from geo_assets.text import how_many
 #: Originals that are shown of each fault, and characters of each; of what is said of a whole layer.
 _SHOWN, _CHARACTERS, _OF_A_SENTENCE = 5, 40, 200
 
+#: A fault of text in whichever format.
+FAULTY = "text that is not in its encoding, whose faulty bytes were replaced"
+
 
 class Findings:
     """Faulty values by column and fault. A value that is counted here is NULL in the table unless its fault says

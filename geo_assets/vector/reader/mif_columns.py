@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from geo_assets.vector.reader.mapinfo_text import as_latin_1
+
 #: Wire types by the types of a MIF that are not text.
 _WIRES = {
     "integer": "int32", "smallint": "int32", "largeint": "int64", "float": "float64", "decimal": "float64",
@@ -56,11 +58,14 @@ class Header:
         """Return the wire type of each column that is not text, by its position."""
         return {i: wire for i, wire in enumerate(self.wires) if wire != "string"}
 
-    def copy_as_text(self, mif: Path, to: Path) -> None:
-        """Copy a .mif, of this header, with columns of text."""
+    def copy_as_text(self, mif: Path, to: Path, *, latin_1: bool) -> None:
+        """Copy a .mif, of this header, with columns of text; `latin_1`: in bytes that GDAL does not decode."""
+        lines = list(self.lines)
+        for i, wire in enumerate(self.wires, self.first):
+            if wire != "string":
+                lines[i] = _COLUMN.sub(rb"\g<1>" + _TEXT + rb"\g<4>", lines[i], count=1)
+        head = b"".join(lines)
         with mif.open("rb") as source, to.open("wb") as copy:
-            for i, line in enumerate(self.lines):
-                typed = 0 <= i - self.first < len(self.wires) and self.wires[i - self.first] != "string"
-                copy.write(_COLUMN.sub(rb"\g<1>" + _TEXT + rb"\g<4>", line, count=1) if typed else line)
+            copy.write(as_latin_1(head) if latin_1 else head)
             source.seek(sum(map(len, self.lines)))
             shutil.copyfileobj(source, copy)

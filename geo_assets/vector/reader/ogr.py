@@ -122,7 +122,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             table = _table_of(ref, reader.schema.field(FID).name, closing)
             fields = _fields(ref, reader.schema, geometry, table, arguments, findings)
-            check = None if ref.sound_values else table or _check_of(ref, fields)
+            check = _check_of(ref, fields) if table is None else None if ref.sound_values else table
             stated = Stated(ref, table, None if geometry is None else reader.schema.field(geometry).name)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
@@ -148,7 +148,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                     return made.scan(kept, stated.declared())
 
             yield OpenLayer(
-                names_as_written(fields.names, dataset.encoding),
+                names_as_written(fields.names, dataset.as_bytes),
                 fields.types,
                 crs or _named_crs(ref),
                 read,
@@ -320,17 +320,21 @@ def _named_crs(ref: LayerRef) -> str | None:
 
 
 def _check_of(ref: LayerRef, fields: _Fields) -> Any:
-    """Return what compares the values of a Shapefile or a GPX with its bytes; None for other formats."""
+    """Return what compares the values of a Shapefile, a GPX or a MapInfo table with its bytes; None for other formats."""
     if ref.dataset.format is Format.GPX:
         from geo_assets.vector.reader.gpx_values import GpxCheck
 
         return GpxCheck.of(ref.dataset.path, ref.layer or "", fields.names, fields.types)
+    names = names_as_written(fields.names, ref.dataset.as_bytes)
+    if ref.dataset.format is Format.MAPINFO and ref.dataset.as_bytes:
+        from geo_assets.vector.reader.mapinfo_text import TextCheck
+
+        return TextCheck(names, ref.dataset.as_bytes)
     if ref.dataset.format is not Format.SHAPEFILE:
         return None
     from geo_assets.vector.reader.dbf import DbfCheck
 
-    encoding = ref.dataset.encoding
-    return DbfCheck.of(ref.dataset.path, names_as_written(fields.names, encoding), fields.types, encoding)
+    return DbfCheck.of(ref.dataset.path, names, fields.types, ref.dataset.encoding)
 
 
 def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings: Findings) -> Unread | None:

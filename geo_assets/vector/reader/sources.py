@@ -32,6 +32,7 @@ from geo_assets.vector.reader.kml_layers import copy_of_layers
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
 from geo_assets.vector.reader.kml_schemas import KmlText, copy_for_gdal, first_declared
 from geo_assets.vector.reader.listing import Listing, layers_of
+from geo_assets.vector.reader.mapinfo_text import Charset, as_latin_1
 from geo_assets.vector.reader.mif_columns import Header
 from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.prj import make_readable
@@ -64,7 +65,8 @@ class Dataset:
     name: str  # its name in messages
     stem: str
     member: str | None = None  # its path within the archive
-    encoding: str | None = None  # of a shapefile's text
+    encoding: str | None = None  # of its text, where the format does not define it
+    as_bytes: str | None = None  # the same, of text that GDAL delivers as its bytes, in Latin-1
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # layers that are not read, and why
     options: LayerOptions = field(default_factory=LayerOptions)
@@ -194,13 +196,15 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     left_out = check_file(path, kind, name)
     own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else OWN_ENDING[kind]}"
     header = Header.of(path) if own.suffix == ".mif" else None
+    charset = Charset.of(path, parts_of(path, MAPINFO_PARTS), options) if kind is Format.MAPINFO else None
+    as_bytes = charset.codec if charset and charset.by_us and (header or own.suffix == ".tab") else None
     seen, listing = Seen(), None
     if not folder.exists():
         with made_whole(folder) as unfinished:
             if kind in _XML:
                 seen, listing = _looked_at(path, kind, unfinished / own.name, name, folder)
             else:
-                _lay_out(path, kind, unfinished / own.name, name, header)
+                _lay_out(path, kind, unfinished / own.name, name, header, latin_1=as_bytes is not None)
     elif kind in _XML:
         seen = check_numbers(path, name)
     if own.suffix == ".mif":
@@ -211,6 +215,10 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     encoding, notes = (
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
+    if charset:
+        encoding, notes = charset.codec, (*notes, *filter(None, [charset.note]))
+    elif encoding in NOT_BY_GDAL:
+        as_bytes = encoding
     declared = header.declared() if header else seen.kml.declared_types()
     notes += (*_several(seen, name), *seen.kml.notes(name))
     return Dataset(
@@ -220,6 +228,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         path.stem,
         member,
         encoding,
+        as_bytes,
         notes,
         left_out,
         options,
@@ -346,14 +355,16 @@ def _layers_of_kml(kml: Path, own: Path, text: KmlText) -> Listing | None:
     return None
 
 
-def _lay_out(path: Path, kind: Format, own: Path, name: str, header: Header | None) -> None:
+def _lay_out(path: Path, kind: Format, own: Path, name: str, header: Header | None, *, latin_1: bool) -> None:
     if kind is Format.ESRI_JSON:
         from geo_assets.vector.reader import esri_json
 
         esri_json.copy(path, own, name)
         return
     if header:
-        header.copy_as_text(path, own)
+        header.copy_as_text(path, own, latin_1=latin_1)
+    elif latin_1:
+        own.write_bytes(as_latin_1(path.read_bytes()))
     else:
         _link(path, own)
     if kind in {Format.SHAPEFILE, Format.MAPINFO}:

@@ -1,0 +1,124 @@
+"""The text of a MapInfo table, and its encoding.
+
+Here: the charset that a .tab or .mif names, evidence of the bytes against it, a header by which GDAL delivers the bytes
+as they are, and the text of these. GDAL (3.12.4) does not know the charset `Neutral` nor some others, and drops the last
+letter of Hebrew. Not here: the columns of a .mif (`mif_columns.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from geo_assets.vector.encodings import encoding_by_evidence, find_codec
+from geo_assets.vector.reader.dbf_layout import Dbf
+from geo_assets.vector.reader.findings import FAULTY, Findings
+from geo_assets.vector.reader.formats import head_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from geo_assets.vector.models import LayerOptions
+
+#: Codecs of the charsets that MapInfo names in its own way. Source: its reference of `Charset` in MapBasic.
+_CODECS = {
+    "windowslatin1": "cp1252", "windowslatin2": "cp1250", "windowsarabic": "cp1256", "windowscyrillic": "cp1251",
+    "windowsgreek": "cp1253", "windowshebrew": "cp1255", "windowsturkish": "cp1254", "windowsbalticrim": "cp1257",
+    "windowsvietnamese": "cp1258", "windowsthai": "cp874", "windowstradchinese": "cp950", "windowssimpchinese": "gbk",
+    "windowsjapanese": "cp932", "windowskorean": "cp949",
+}  # fmt: skip
+
+#: Charsets of which GDAL makes the right text, beside those of ISO and the code pages of DOS. Of text in `Neutral` it
+#: makes nothing, which is right for UTF-8.
+_BY_GDAL = _CODECS.keys() - {"windowshebrew", "windowsvietnamese", "windowsthai"} | {"utf-8"}
+_BY_GDAL_TOO = re.compile(r"iso8859_\d|codepage(437|850|852|855|857|86[01345]|869)")
+
+_CHARSET = re.compile(
+    rb'^(\s*(?:!charset\s+|charset\s+"|type\s+\w+\s+charset\s+"))([\w.-]+)', re.IGNORECASE | re.MULTILINE
+)
+_LATIN_1 = b"ISO8859_1"
+_SAMPLE_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Charset:
+    """How the text of a table is read."""
+
+    codec: str
+    note: str | None
+    by_us: bool  # from the bytes, which GDAL delivers as Latin-1
+
+    @classmethod
+    def of(cls, path: Path, parts: Mapping[str, Path], options: LayerOptions) -> Self:
+        """Decide it by the options, by what the bytes are, or by what the header says, in this order.
+
+        Args:
+            path: the .tab or .mif.
+            parts: the files beside it, by their endings.
+            options: of the request.
+        """
+        head = head_of(path)  # has the names of columns
+        found = _CHARSET.search(head)
+        name = found[2].decode("ascii", "replace") if found else "Neutral"
+        own = name.lower()
+        declared = _CODECS.get(own) or find_codec(name)
+        known = own in _BY_GDAL or bool(_BY_GDAL_TOO.fullmatch(own))
+        gdals = declared if known else "utf-8" if own == "neutral" else None
+        said = None if own == "neutral" else f"its {path.suffix.lower()} says {name!r}"
+        codec, note = encoding_by_evidence(head + _text_of(path, parts), declared, said)
+        if options.encoding:
+            codec, note = find_codec(options.encoding) or codec, None
+        return cls(codec, note, codec != gdals)
+
+
+def _text_of(path: Path, parts: Mapping[str, Path]) -> bytes:
+    """Return the text of the rows of a table, or a large sample."""
+    if path.suffix.lower() == ".mif":
+        if (rows := parts.get(".mid")) is None:
+            return b""
+        with rows.open("rb") as file:
+            return file.read(min(_SAMPLE_BYTES, rows.stat().st_size))
+    table = parts.get(".dat") or parts.get(".dbf")
+    dbf = Dbf.open(table) if table is not None else None
+    return dbf.character_bytes(_SAMPLE_BYTES) if dbf is not None else b""
+
+
+def as_latin_1(header: bytes) -> bytes:
+    """Return the header of a .tab or .mif that says that the text is Latin-1, of which every byte is a character."""
+    if _CHARSET.search(header):
+        return _CHARSET.sub(rb"\g<1>" + _LATIN_1, header)
+    first, end, rest = header.partition(b"\n")
+    said = b"!charset " + _LATIN_1 if first.lstrip().startswith(b"!") else b'Charset "' + _LATIN_1 + b'"'
+    return first + end + said + b"\n" + rest
+
+
+@dataclass(slots=True)
+class TextCheck:
+    """Makes the text of a table from its bytes."""
+
+    names: list[str]
+    codec: str
+    notes: tuple[str, ...] = ()
+    hidden: frozenset[int] = frozenset()
+
+    def correct(self, columns: list[pa.Array | None], _: pa.Array, findings: Findings) -> None:
+        """Put text in the place of bytes as Latin-1."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for position, column in enumerate(columns):
+            is_text = column is not None and pa.types.is_string(column.type)
+            if column is not None and is_text and not pc.all(pc.string_is_ascii(column)).as_py():
+                columns[position] = self._decoded(column, self.names[position], findings)
+
+    def _decoded(self, column: pa.Array, name: str, findings: Findings) -> pa.Array:
+        import pyarrow as pa
+
+        raw = [None if text is None else text.encode("latin-1", "replace") for text in column.to_pylist()]
+        texts = [None if each is None else each.decode(self.codec, "replace") for each in raw]
+        if faulty := [each for each, text in zip(raw, texts, strict=True) if each and text and "\ufffd" in text]:
+            findings.add(name, FAULTY, faulty)
+        return pa.array(texts, pa.string())
