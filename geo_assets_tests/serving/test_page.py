@@ -230,6 +230,22 @@ def test_the_remarks_of_a_job_lead_to_the_files_that_they_are_about(page, served
     browser.wait_for_text("wide.geojson", "h1")
 
 
+def test_a_job_names_the_one_that_has_taken_the_place_of_its_files(page, cli, tmp_path):
+    write(tmp_path / "a.tif", np.ones((1, 30, 30), "uint8"), transform=from_origin(5e5, 4e6, 100, 100))
+    assert cli.run("upload", str(tmp_path), "default/page-taken-over").returncode == 0
+    asked = ("submit", "ingest_container", "--wait", "--param", "container=page-taken-over")
+    first = cli.json(*asked)["job_id"]
+    second = cli.json(*asked, "--param", "target_crs=EPSG:3857")["job_id"]
+    browser = page(f"#/jobs/{first}")
+    browser.wait_for_text(f"1 item now comes from job {second[:12]}", "[aria-label=Progress] .note")
+    browser.wait_for_text(f"a.tif now from job {second[:12]}", "[aria-label=Files] .paths")
+    browser.click("[aria-label=Progress] .note a")
+    browser.wait("location.hash === " + json.dumps(f"#/jobs/{second}"))
+    browser.wait_for_text(second, "[aria-label=Request]")
+    browser.wait_for_text("Stages", "[aria-label=Progress]")
+    assert not browser.eval("!!document.querySelector('[aria-label=Progress] .note')")
+
+
 def test_a_collection_that_there_is_not_is_said_to_be_none(page, browser):
     page("#/?in=nope")
     browser.wait_for_text("That is not here", "#panel h1")

@@ -153,6 +153,8 @@ function progress(job, signal) {
         h("p", {}, job.error_message),
         job.remedy && h("p", {}, h("span", { class: "label" }, "What to do: "), job.remedy),
       ),
+    superseded(job),
+    (job.remarks ?? []).map((remark) => h("p", { class: "note warn" }, remark)),
     deltaPart(job, signal),
     job.stages.length > 0 && h("h2", {}, "Stages"),
     job.stages.map((stage) => {
@@ -179,6 +181,15 @@ function progress(job, signal) {
     warningsPart(job, signal),
   ];
 }
+
+/** Which jobs have published items of this one since, in the place of what it had made. */
+function superseded(job) {
+  return Object.entries(job.superseded_by ?? {}).map(([by, items]) =>
+    h("p", { class: "note" }, `${counted(items, "item")} now ${items === 1 ? "comes" : "come"} from `, jobLink(by), "."),
+  );
+}
+
+const jobLink = (id) => h("a", { href: link(["jobs", id]) }, `job ${id.slice(0, 12)}`);
 
 /** How far the work on the files is: they are counted in their stage once the catalogue has them, which is later. */
 function way(now) {
@@ -364,6 +375,7 @@ function fileLine(task) {
     "li",
     {},
     fileName(task.task_key, task.outputs?.stac_item),
+    task.superseded_by && h("span", { class: "quiet" }, " now from ", jobLink(task.superseded_by)),
     remarks.length > 0 && h("span", { class: "quiet" }, ` ${counted(remarks.length, "remark")}: ${remarks[0]}`),
   );
 }
