@@ -117,7 +117,7 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
         "dtype": "int8" if info.dtype == "int8" and not needs_mask(dataset) else None,  # rasterio takes 16 bits for it
         "num_threads": request.threads,
         "warp_mem_limit": _WARP_MEMORY_MB,
-        **({} if _has_nodata(dataset) else {"src_nodata": None, "nodata": None}),
+        **({} if _has_nodata(dataset) else {"src_nodata": math.nan if _may_be_nan(dataset) else None, "nodata": None}),
         **_validity(dataset),
         **_grid(dataset, info, target, request, (crs, transform), notes),
     }
@@ -187,6 +187,8 @@ def _validity(dataset: Any) -> dict[str, Any]:
     """
     options: dict[str, Any] = {"UNIFIED_SRC_NODATA": "NO"}
     alpha = alpha_band(dataset)
+    if _may_be_nan(dataset):
+        options |= {"init_dest_nodata": False, "INIT_DEST": ",".join([*["nan"] * dataset.count, "0"])}
     if alpha is None:
         return options
     largest = float(
@@ -255,6 +257,14 @@ def needs_mask(dataset: Any) -> bool:
 def _has_nodata(dataset: Any) -> bool:
     """Whether a pixel of a dataset can have its nodata value: 1.5 is none of bytes, whatever the file says."""
     return dataset.nodata is not None and can_hold(numpy_dtype(dtype_names(dataset)[0]), dataset.nodata)
+
+
+def _may_be_nan(dataset: Any) -> bool:
+    """Whether NaN is what a dataset has in the place of values, without saying so: otherwise it would make NaN of all
+    pixels beside it.
+    """
+    says_nothing = dataset.nodata is None and alpha_band(dataset) is None and not has_own_mask(dataset)
+    return says_nothing and all(numpy_dtype(name).kind == "f" for name in dtype_names(dataset))
 
 
 def _resampling(info: RasterInfo, name: str | None) -> Resampling:

@@ -98,6 +98,26 @@ def test_an_image_without_nodata_gets_a_mask_for_the_corners(tmp_path):
         assert dataset.read()[:, mask > 0].min() >= 10
 
 
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("holes", [1, 2])
+def test_nan_takes_no_pixel_beside_it_also_where_no_file_says_that_it_is_nodata(tmp_path, holes, dtype, resampling):
+    heights = (field(2) * 800).astype(dtype)
+    heights[:holes, 100:150, 100:180] = np.nan
+    found = []
+    for nodata in (None, np.nan):
+        made(write(tmp_path / "in.tif", heights, nodata=nodata), target_crs="EPSG:4326", resampling=resampling)
+        with rasterio.open(tmp_path / "out.tif") as dataset:
+            assert dataset.nodata is None or np.isnan(dataset.nodata)
+            found.append((dataset.read(), dataset.dataset_mask()))
+    (pixels, mask), (declared, _) = found
+    lost = np.isnan(pixels) != np.isnan(declared)
+    assert lost.sum() < 0.005 * np.isnan(declared).sum()  # the warper's tolerance is an eighth of a pixel
+    assert np.nanmean(np.abs(pixels - declared)) < 0.5
+    assert np.isnan(pixels[:, mask == 0]).all()  # for readers that know no mask
+    assert holes == 2 or np.isfinite(pixels[1, mask > 0]).all()
+
+
 def test_classes_stay_classes_whatever_resampling_is_asked_for(tmp_path):
     classes = np.random.default_rng(0).choice([10, 20, 200], (1, 300, 300)).astype("uint8")
     source = write(tmp_path / "in.tif", classes, nodata=0)
