@@ -173,7 +173,9 @@ def _layers(
     """The plan of each layer, the name of its table, and its key."""
     if len(report.layers) > MAX_LAYERS:
         raise GeoAssetsError(
-            "TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed"
+            "TOO_LARGE",
+            f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed",
+            remedy=f"name at most {MAX_LAYERS} of them (layers), or split it",
         )
     keys = [_key_columns(options, plan) for plan in report.layers]
     return list(zip(report.layers, names_of(report.layers), keys, strict=True))

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.formats import Format
+from geo_assets.vector.reader.gpkg_alone import is_alone
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +51,12 @@ class LayerRef:
     def beside(self) -> Path:
         """Return the folder of what was read of it and is wanted again."""
         return beside(self.dataset.path.parent, self.index)
+
+    @property
+    def opened_by(self) -> int | str:
+        """Return what names it to GDAL: its place in the file, which it does not have where it is alone for now."""
+        alone = self.layer is not None and self.dataset.format is Format.GPKG and is_alone(self.dataset.path)
+        return self.layer if alone and self.layer is not None else self.index
 
     @property
     def title(self) -> str:

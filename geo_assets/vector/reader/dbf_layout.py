@@ -1,7 +1,7 @@
 """The layout of a DBF, the attributes of a shapefile: its fields, and where their bytes are.
 
-Here: the header, texts that are longer than GDAL knows, and records as bytes. Sources: dBase III's and FoxPro's headers,
-as dbfopen.c of shapelib reads them. Not here: what the bytes mean (`dbf.py`, `dbf_binary.py`).
+Here: the header, texts that are longer than GDAL knows, and records as bytes. Sources: the headers of dBase III and of
+FoxPro, as dbfopen.c of shapelib reads them. Not here: what the bytes mean (`dbf.py`, `dbf_binary.py`).
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def _header(path: Path) -> tuple[bytes, list[Field]]:
 
 
 def fault_of(path: Path) -> str | None:
-    """Return why a DBF has no attributes to GDAL (3.12.4), which reads its shapes alone then, without a word; None where
-    it has them, or says that it has none.
+    """Return why a DBF has no attributes to GDAL (3.12.4), which reads its shapes alone then, without a word; None
+    where it has them, or says that it has none.
     """
     head, fields = _header(path)
     if len(head) < _HEADER_BYTES:
@@ -175,8 +175,9 @@ def whole_of(dbf: Path) -> Path:
 
 
 def cut_long_texts(dbf: Path) -> None:
-    """Put a DBF that has each text of more than 255 characters in pieces in the place of one that has such: GDAL (3.12.4)
-    does not know their length, and would look for the fields behind them within them. The former is `whole_of` it.
+    """Put a DBF that has each text of more than 255 characters in pieces in the place of one that has such: GDAL
+    (3.12.4) does not know their length, and would look for the fields behind them within them. The former is `whole_of`
+    it.
 
     Raises:
         GeoAssetsError: UNREADABLE, it has too many fields for that.

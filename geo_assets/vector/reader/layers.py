@@ -10,16 +10,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.geopackages import TILES
 from geo_assets.text import without_name
+from geo_assets.vector.reader import gpkg_alone
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.listing import BATCH_BYTES, Listing, layers_of
 from geo_assets.vector.reader.sources import Dataset
 from geo_assets.vector.reader.sqlite_values import read_only
+from geo_assets.vector.reader.stated import damage
 from geo_assets.vector.reader.unpacking import listed
 
 #: Formats of one layer that we read ourselves.
@@ -76,7 +77,7 @@ def without_column(dataset: Dataset, columns: Iterable[str]) -> list[str]:
 
 
 def _listing(dataset: Dataset) -> Listing:
-    return dataset.listing or layers_of(dataset.path, dataset.format)
+    return dataset.listing or layers_of(gpkg_alone.whole_of(dataset.path), dataset.format)
 
 
 def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
@@ -84,7 +85,7 @@ def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
     if dataset.format is not Format.GPKG:
         return [], False
     try:
-        with closing(read_only(Path(dataset.path))) as database:
+        with closing(read_only(gpkg_alone.whole_of(dataset.path))) as database:
             rows = database.execute("select table_name, lower(data_type) from gpkg_contents limit 1000").fetchall()
     except sqlite3.Error:
         return [], False  # the error is reported where its layers are listed
@@ -103,6 +104,9 @@ def open_layer(ref: LayerRef, *, attributes: bool = False) -> Iterator[OpenLayer
     Raises:
         GeoAssetsError: UNREADABLE, also from the batches; VECTOR_NO_GEOMETRY; VECTOR_UNSUPPORTED.
     """
+    if ref.layer is not None and ref.opened_by == ref.layer:
+        with damage(ref.title):
+            gpkg_alone.show(ref.dataset.path, ref.layer)
     with reading(ref.dataset), _opener(ref.dataset.format)(ref, attributes=attributes) as layer:
         layer.warnings = [*ref.dataset.notes, *layer.warnings]
         unguarded = layer.read

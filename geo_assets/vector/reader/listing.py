@@ -87,11 +87,11 @@ def layers_of(path: Path, kind: Format) -> Listing:
 
 
 @remembered_of_file
-def info_of(path: Path, index: int) -> dict[str, Any]:
-    """Return what GDAL says of a layer by its place in the file."""
+def info_of(path: Path, layer: int | str) -> dict[str, Any]:
+    """Return what GDAL says of a layer by its place in the file, or by its name."""
     import pyogrio
 
-    found: dict[str, Any] = pyogrio.read_info(path, layer=index)
+    found: dict[str, Any] = pyogrio.read_info(path, layer=layer)
     return found
 
 

@@ -1,8 +1,8 @@
 """The text of a MapInfo table, and its encoding.
 
-Here: the charset that a .tab or .mif names, evidence of the bytes against it, a header by which GDAL delivers the bytes
-as they are, and the text of these. GDAL (3.12.4) does not know the charset `Neutral` nor some others, and drops the last
-letter of Hebrew. Not here: the columns of a .mif (`mif_columns.py`).
+Here: the charset that a .tab or .mif names, evidence of the bytes against it, a header by which GDAL delivers the
+bytes as they are, and the text of these. GDAL (3.12.4) does not know the charset `Neutral` nor some others, and drops
+the last letter of Hebrew. Not here: the columns of a .mif (`mif_columns.py`).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from geo_assets.vector.encodings import names_as_written
 from geo_assets.vector.reader.alike import Alike
 from geo_assets.vector.reader.arrow_types import times_of_day, whole_of
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer, geometry_position, storage
+from geo_assets.vector.reader.curves import without_curves
 from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.flatgeobuf import unsigned_columns
@@ -37,7 +38,6 @@ from geo_assets.vector.reader.srids import ANOTHER_SRID
 from geo_assets.vector.reader.stated import Scan, Stated, damage
 from geo_assets.vector.reader.text_values import NAIVE, TAKEN_FOR_UTC, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
-from geo_assets.vector.reader.wkb import FIRST_CURVE, LAST_CURVE, Headers
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     findings = Findings()
     with _listening(dataset, findings):
         if knows := dataset.format in KNOW_THEMSELVES:
-            check_driver(dataset, info_of(dataset.path, 0)["driver"])
-        arguments = arguments_of(dataset.format, ref.index)
+            check_driver(dataset, info_of(dataset.path, ref.opened_by)["driver"])
+        arguments = arguments_of(dataset.format, ref.opened_by)
         with opened(ref, **arguments) as (crs, reader), ExitStack() as closing:
             geometry = geometry_position(reader.schema)
             if geometry is None and not attributes:
@@ -320,7 +320,7 @@ def _named_crs(ref: LayerRef) -> str | None:
 
 
 def _check_of(ref: LayerRef, fields: _Fields) -> Any:
-    """Return what compares the values of a Shapefile, a GPX or a MapInfo table with its bytes; None for other formats."""
+    """Return what compares a layer's values with the bytes of its file; None where nothing does."""
     if ref.dataset.format is Format.GPX:
         from geo_assets.vector.reader.gpx_values import GpxCheck
 
@@ -415,7 +415,7 @@ class _Batches:
                 first_row += len(batch)
                 yield Batch(columns, pa.nulls(len(batch), pa.binary()), {}, fids)
                 continue
-            wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), batch.column(FID))
+            wkb, linearised = without_curves(self._ref, storage(batch.column(geometry)), batch.column(FID))
             faults = self._faults(wkb, fids)
             if len(strays):
                 faults |= dict.fromkeys(np.flatnonzero(np.isin(fids, strays)).tolist(), ANOTHER_SRID)
@@ -504,23 +504,3 @@ class _Batches:
             return to_times(column)
         plain = column.indices if isinstance(column, pa.DictionaryArray) else column
         return times_of_day(plain, fields.names[position], self._findings)
-
-
-def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array, int]:
-    """Return curves as lines, made by GDAL in steps of `ARC_STEP_DEGREES`, and how many there were."""
-    codes = Headers.of(wkb).codes
-    rows = np.flatnonzero((codes >= FIRST_CURVE) & (codes <= LAST_CURVE))
-    if not len(rows):
-        return wkb, 0
-    import pyarrow as pa
-    from pyogrio.raw import read
-
-    wanted = fids.to_numpy(zero_copy_only=False)[rows]
-    _, found, lines, _ = read(
-        ref.dataset.path, layer=ref.index, columns=[], fids=wanted, return_fids=True
-    )  # feature by feature, by GDAL
-    by_fid = dict(zip(found.tolist(), lines.tolist(), strict=True))
-    values = wkb.to_pylist()
-    for row, fid in zip(rows.tolist(), wanted.tolist(), strict=True):
-        values[row] = by_fid.get(fid, values[row])
-    return pa.array(values, pa.binary()), len(rows)

@@ -31,10 +31,10 @@ FID = 0
 _ROWS, _SAID = "rows.arrow", "said.json"
 
 
-def arguments_of(kind: Format, index: int) -> dict[str, Any]:
-    """Return the arguments of pyogrio's `open_arrow` for a layer by its place in the file."""
+def arguments_of(kind: Format, layer: int | str) -> dict[str, Any]:
+    """Return the arguments of pyogrio's `open_arrow` for a layer by its place in the file, or by its name."""
     return {
-        "layer": index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
+        "layer": layer, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
         "datetime_as_string": True, **OPEN_OPTIONS.get(kind, {}),
     }  # fmt: skip
 
@@ -88,7 +88,7 @@ def opened(ref: LayerRef, **arguments: Any) -> Iterator[tuple[str | None, pa.Rec
 def last_of(ref: LayerRef) -> int | None:
     """Return the id that GDAL gave to the last feature of a layer; None where it has none."""
     last = None
-    with opened(ref, **arguments_of(ref.dataset.format, ref.index)) as (_, reader):
+    with opened(ref, **arguments_of(ref.dataset.format, ref.opened_by)) as (_, reader):
         for batch in reader:
             last = batch.column(FID)[-1].as_py()
     return last

@@ -23,7 +23,7 @@ from geo_assets.storage.kinds import Kind, kind_of, whole_folder
 from geo_assets.text import how_many
 from geo_assets.vector.encodings import NOT_BY_GDAL, encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
-from geo_assets.vector.reader import gml_text
+from geo_assets.vector.reader import gml_text, gpkg_alone
 from geo_assets.vector.reader.batches import beside
 from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, check_file, parts_of
 from geo_assets.vector.reader.dbf_layout import Dbf, cut_long_texts, whole_of
@@ -370,6 +370,8 @@ def _lay_out(path: Path, kind: Format, own: Path, name: str, header: Header | No
     if kind in {Format.SHAPEFILE, Format.MAPINFO}:
         for part in parts_of(path, SHAPEFILE_PARTS if kind is Format.SHAPEFILE else MAPINFO_PARTS).values():
             _link(part, own.with_suffix(part.suffix.lower()))
+    if kind is Format.GPKG:
+        gpkg_alone.set_apart(own)
     if kind is Format.SHAPEFILE:
         cut_long_texts(own.with_suffix(".dbf"))
         if own.with_suffix(".prj").exists():

@@ -100,7 +100,7 @@ class Stated:
         that all its layers: it is not asked where nobody wants to know.
         """
         dataset = self.ref.dataset
-        return info_of(dataset.path, self.ref.index) if dataset.format in KNOW_THEMSELVES else {}
+        return info_of(dataset.path, self.ref.opened_by) if dataset.format in KNOW_THEMSELVES else {}
 
     def bounds(self) -> BoundingBox | None:
         """Return the extent; None where none is stated, or it is none."""
