@@ -110,6 +110,24 @@ def test_a_layer_of_many_takes_as_long_as_one_of_few(tmp_path, look):
     assert seconds[100] < 2 * seconds[25]  # it was 4 times as much
 
 
+def test_what_sqlite_might_move_or_could_not_write_is_left_as_it_is(tmp_path):
+    path = of_many_layers(tmp_path / "a.gpkg")
+    vacuumed, foreign = tmp_path / "vacuumed.gpkg", tmp_path / "foreign.gpkg"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("pragma auto_vacuum = full")
+        database.execute("vacuum into ?", (str(vacuumed),))
+        database.execute("pragma writable_schema = on")
+        database.execute("update sqlite_master set sql = replace(sql, '\"t\"', cast(x'22D622' as text))")
+        database.commit()
+        database.execute("pragma auto_vacuum = none")
+    path.rename(foreign)
+    for each in (vacuumed, foreign):
+        before = each.read_bytes()
+        gpkg_alone.set_apart(each)
+        assert not gpkg_alone.is_alone(each)
+        assert each.read_bytes() == before
+
+
 def test_a_copy_that_there_is_no_room_for_is_not_made(tmp_path, look, monkeypatch):
     path = of_many_layers(tmp_path / "a.gpkg")
 

@@ -123,6 +123,9 @@ def _schema_of(path: Path) -> _Schema | None:
     """Return the schema of a GeoPackage without its triggers; None where a copy is not worth it."""
     size = path.stat().st_size
     with closing(read_only(path)) as database:
+        database.text_factory = str  # names in another encoding could not be written as they are
+        if database.execute("pragma auto_vacuum").fetchone()[0]:
+            return None  # SQLite would move pages, of which some are not in the schema
         names = {str(name).lower() for (name,) in database.execute("select table_name from gpkg_contents")}
         if len(names) < _FEWEST or size > min(_MOST_BYTES, _BYTES * len(names) ** 3):
             return None
