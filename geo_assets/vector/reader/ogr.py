@@ -114,7 +114,8 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     findings = Findings()
     with _listening(dataset, findings):
         if knows := dataset.format in KNOW_THEMSELVES:
-            check_driver(dataset, info_of(dataset.path, ref.opened_by)["driver"])
+            any_layer = ref.opened_by if isinstance(ref.opened_by, str) else 0
+            check_driver(dataset, info_of(dataset.path, any_layer)["driver"])
         arguments = arguments_of(dataset.format, ref.opened_by)
         with opened(ref, **arguments) as (crs, reader), ExitStack() as closing:
             geometry = geometry_position(reader.schema)
