@@ -114,8 +114,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     findings = Findings()
     with _listening(dataset, findings):
         if knows := dataset.format in KNOW_THEMSELVES:
-            any_layer = ref.opened_by if isinstance(ref.opened_by, str) else 0
-            check_driver(dataset, info_of(dataset.path, any_layer)["driver"])
+            check_driver(dataset, info_of(dataset.path, _any_layer(ref))["driver"])
         arguments = arguments_of(dataset.format, ref.opened_by)
         with opened(ref, **arguments) as (crs, reader), ExitStack() as closing:
             geometry = geometry_position(reader.schema)
@@ -164,6 +163,11 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 warnings=list(check.notes) if check is not None else [],
                 findings=findings,
             )
+
+
+def _any_layer(ref: LayerRef) -> int | str:
+    """Return the layer of a file of which all is asked that is the same for each."""
+    return ref.opened_by if isinstance(ref.opened_by, str) else 0
 
 
 @contextmanager
