@@ -732,6 +732,16 @@ def mapinfo(path, charset, name, text, codec):
     return path
 
 
+def test_decimals_of_a_text_are_no_length_where_a_record_has_room_behind_its_fields(tmp_path, rows):
+    path = dbase(tmp_path / "a.shp", [("A", "C", 3, 2), ("N", "N", 3, 0), ("X", "C", 255, 0), ("Y", "C", 255, 0)], *[(b"abc", b" 12", b"", b"")] * 2)  # fmt: skip
+    dbf = bytearray(path.with_suffix(".dbf").read_bytes())
+    del dbf[32 + 2 * 32 : 32 + 4 * 32]  # without the last two, whose room stays
+    struct.pack_into("<H", dbf, 8, 32 + 2 * 32 + 1)
+    path.with_suffix(".dbf").write_bytes(dbf)
+    found, said, _, _ = rows(path)
+    assert (values(found, "a"), values(found, "n"), said) == (["abc"] * 2, [12] * 2, "")
+
+
 @pytest.mark.parametrize("ending", ["tab", "mif"])
 @pytest.mark.parametrize(
     ("charset", "codec", "text", "said"),

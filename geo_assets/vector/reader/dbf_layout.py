@@ -132,10 +132,10 @@ def fault_of(path: Path) -> str | None:
 
 def _fields(described: bytes, width: int) -> list[Field]:
     """Return the fields of a record of this width. Some programs write how many decimals a text has, which it has not;
-    others write with it that a text has more than 255 characters.
+    others write with it that a text has more than 255 characters, and then it is all of the record.
     """
     descriptions = list(_descriptions(described))
-    fits = 1 + sum(_width(each, long_text=True) for each in descriptions) <= width
+    fits = 1 + sum(_width(each, long_text=True) for each in descriptions) == width
     fields, offset = [], 1
     for each in descriptions:
         kind = chr(each[11])
