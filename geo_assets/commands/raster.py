@@ -123,7 +123,7 @@ def convert(
 
     destination = destination.absolute()
     into_folder = destination.is_dir() or not destination.suffix
-    _refuse_options(None if into_folder else destination.parent, resolution, taken)
+    _refuse_options(None if into_folder else destination.parent, destination, resolution, taken)
     with own_file(source, raster=True), _alone(source) as (pool, folder, private):
         told = folder / "progress"
         options = {
@@ -152,11 +152,12 @@ def convert(
         _tell_all(placed, converted, as_json=as_json)
 
 
-def _refuse_options(folder: Path | None, resolution: float | None, taken: str | None) -> None:
+def _refuse_options(folder: Path | None, destination: Path, resolution: float | None, taken: str | None) -> None:
     """Refuse what cannot be meant before any work is done.
 
     Args:
         folder: that must be there.
+        destination: that must be no device or pipe, which a result would take the place of, as that of a file.
         resolution: of the COG.
         taken: when the image was captured.
 
@@ -166,6 +167,8 @@ def _refuse_options(folder: Path | None, resolution: float | None, taken: str | 
     wrong, remedy = "", ""
     if folder is not None and not folder.is_dir():
         wrong, remedy = f"there is no directory {folder}", f"make it: mkdir -p {shlex.quote(str(folder))}"
+    elif destination.exists() and not destination.is_file() and not destination.is_dir():
+        wrong, remedy = f"{destination} is neither a file nor a directory", "name one that a COG may take the place of"
     elif resolution is not None and not 0 < resolution < math.inf:
         wrong, remedy = f"--resolution {resolution:g} is no size of a pixel", "give a number greater than 0"
     elif taken is not None and capture.taken(taken, "--datetime") is None:

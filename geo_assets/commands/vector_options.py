@@ -167,8 +167,8 @@ def request_of(source: Path, reading: dict[str, Any], **options: Any) -> Inspect
     from geo_assets.vector.models import InspectRequest
     from geo_assets.vector.where import parse
 
-    if not source.exists():
-        raise GeoAssetsError("SOURCE_GONE", f"there is no {source}", remedy="check the path")
+    if not source.is_file() and not source.is_dir():
+        raise GeoAssetsError("SOURCE_GONE", f"there is no file or folder {source}", remedy="check the path")
     try:
         request = checked(InspectRequest, {"source": str(source), **_wanted(reading, options)})
     except ValidationError as error:

@@ -77,6 +77,19 @@ def test_a_destination_in_a_directory_that_is_not_there_is_refused_with_the_comm
     assert f"mkdir -p '{tmp_path / 'not here'}'" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["pipe", "pipe.tif", "link.tif"])
+def test_a_pipe_or_a_device_is_not_replaced_by_a_cog(tmp_path, home, name):
+    pipe = tmp_path / ("pipe" if name == "link.tif" else name)
+    os.mkfifo(pipe)
+    if name == "link.tif":
+        (tmp_path / name).symlink_to(pipe)
+    done = cog(rgb(tmp_path / "in.tif"), tmp_path / name, "--json", home=home)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"]) == (1, "INVALID_PARAMETERS")
+    assert "is neither a file nor a directory" in error["message"]
+    assert pipe.is_fifo()
+
+
 def test_a_raster_without_a_crs_is_copied_and_the_warning_says_so(tmp_path, home):
     done = cog(rgb(tmp_path / "in.tif", crs=None), tmp_path / "out.tif", "--json", home=home)
     assert any("no CRS" in warning for warning in json.loads(done.stdout)["warnings"])

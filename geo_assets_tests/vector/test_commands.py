@@ -1,6 +1,7 @@
 """`geo-assets load` and `geo-assets vector …` as a person calls them, on the stack of the tests."""
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -42,6 +43,12 @@ def refused(cli, *arguments):
     lines = done.stderr.strip().splitlines()
     assert [line.partition(":")[0] for line in lines] == ["error", "hint"], done.stderr
     return done.stderr
+
+
+def test_a_pipe_is_no_source_and_is_not_waited_for(cli, tmp_path):
+    os.mkfifo(tmp_path / "a.geojson")
+    for arguments in (("vector", "inspect"), ("load", "--table", "vector.pipe")):
+        assert "there is no file or folder" in refused(cli, *arguments, str(tmp_path / "a.geojson"))
 
 
 def test_a_loose_shapefile_is_loaded_with_its_parts(cli):
