@@ -93,6 +93,7 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def table_lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table as lines, its heads first."""
+    rows = [[cell if cell.isprintable() else one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [heads, *rows]) + 2 for i in range(len(heads))]
     return [
         "".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in [heads, *rows]

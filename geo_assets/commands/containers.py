@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, err, out, print_json
+from geo_assets.commands.console import JsonFlag, err, out, print_json, warn
 from geo_assets.errors import GeoAssetsError
 from geo_assets.text import how_many, human_bytes
 
@@ -68,7 +68,7 @@ def upload(
             soft_wrap=True,
         )
         for entry in refused:
-            err.print(f"left out: {entry['message']}; {entry['remedy']}", style="yellow", markup=False, soft_wrap=True)
+            warn([f"{entry['message']}; {entry['remedy']}"], before="left out: ")
     if refused:
         raise typer.Exit(1)
 

@@ -213,8 +213,8 @@ def files(
         print_json([file.model_dump(mode="json", exclude_none=True) for file in found])
         return
     for file in found:
-        more = f"  of {file.of}" if file.of else f"  {file.reason}" if file.reason else ""
-        out.print(f"{file.role:<13}{file.path}{more}", markup=False, soft_wrap=True)
+        more = f"  {one_line(f'of {file.of}' if file.of else file.reason or '')}".rstrip()
+        out.print(f"{file.role:<13}{one_line(file.path)}{more}", markup=False, soft_wrap=True)
 
 
 def delta(

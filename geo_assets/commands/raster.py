@@ -27,7 +27,7 @@ from geo_assets.commands.source import lay_out, members_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.profiles import DEFAULT, PROFILES
 from geo_assets.storage.kinds import Kind, kind_of
-from geo_assets.text import human_bytes
+from geo_assets.text import human_bytes, one_line
 from geo_assets.wire import json_of
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _tell_all(placed: list[Path], converted: ConvertedSource, *, as_json: bool) 
 
 def _note(converted: ConvertedSource) -> None:
     for warning in converted.warnings():
-        err.print(f"note: {in_words_of_commands(warning)}", markup=False, soft_wrap=True)
+        err.print(f"note: {one_line(in_words_of_commands(warning))}", markup=False, soft_wrap=True)
 
 
 def _line(placed: Path, report: ConvertReport, before: str = "") -> str:

@@ -121,7 +121,7 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
             f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
         )
     for remark in record.remarks or ():
-        out.print(f"remark     {remark}", markup=False, soft_wrap=True)
+        out.print(f"remark     {one_line(remark)}", markup=False, soft_wrap=True)
     if said := next_step(record):
         out.print(said, markup=False, soft_wrap=True)
 

@@ -153,7 +153,7 @@ def rollback(
         return
     out.print(f"{done.table}  {how_many(done.rows, 'row')}", markup=False)
     for difference in done.drift:
-        out.print(f"  {difference}", markup=False, soft_wrap=True)
+        out.print(f"  {one_line(difference)}", markup=False, soft_wrap=True)
 
 
 def _load(
@@ -260,8 +260,9 @@ def _print_plan(plan: LayerPlan) -> None:
         if plan.geometry_type is None
         else f"{plan.geometry_type}{' Z' if plan.has_z else ''}, {plan.crs_code}"
     )
+    layer = one_line(plan.label or plan.layer or "one layer")
     out.print(
-        f"{plan.label or plan.layer or 'one layer'}  {plan.driver}, {how_many(plan.feature_count, 'feature')}, {kind}",
+        f"{layer}  {plan.driver}, {how_many(plan.feature_count, 'feature')}, {kind}",
         markup=False,
         soft_wrap=True,
     )

@@ -7,12 +7,14 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
+from geo_assets.commands.raster import _note
 from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_kept_blocks import blocks, jpeg
@@ -88,6 +90,11 @@ def test_a_pipe_or_a_device_is_not_replaced_by_a_cog(tmp_path, home, name):
     assert (done.returncode, error["code"]) == (1, "INVALID_PARAMETERS")
     assert "is neither a file nor a directory" in error["message"]
     assert pipe.is_fifo()
+
+
+def test_what_a_child_says_moves_no_cursor_and_begins_no_line(capsys):
+    _note(SimpleNamespace(warnings=lambda: ["red \x1b[31m and\nerror: none \u202e"]))
+    assert capsys.readouterr().err == "note: red [31m and error: none\n"
 
 
 def test_a_raster_without_a_crs_is_copied_and_the_warning_says_so(tmp_path, home):

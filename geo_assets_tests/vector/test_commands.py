@@ -45,6 +45,16 @@ def refused(cli, *arguments):
     return done.stderr
 
 
+def test_the_name_of_a_layer_moves_no_cursor(cli, tmp_path):
+    path = tmp_path / "a.gpkg"
+    for name in ("a\x1b[2J\nb", "other"):
+        write(points(2), path, layer=name)
+    done = cli.run("vector", "inspect", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "a [2J b  GPKG, 2 features" in done.stdout
+
+
 def test_a_pipe_is_no_source_and_is_not_waited_for(cli, tmp_path):
     os.mkfifo(tmp_path / "a.geojson")
     for arguments in (("vector", "inspect"), ("load", "--table", "vector.pipe")):
