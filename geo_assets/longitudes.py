@@ -14,6 +14,20 @@ _GRAIN = 1e-6
 _REGION = 90.0
 
 
+def check_box(box: tuple[float, float, float, float] | None) -> None:
+    """Check that a box is one of the earth: west, south, east, north; west > east where it crosses the antimeridian.
+
+    Raises:
+        ValueError: it is none, which would end the work on a whole collection.
+    """
+    if box is None:
+        return
+    west, south, east, north = box
+    if not (-90 - _GRAIN <= south <= north <= 90 + _GRAIN and max(abs(west), abs(east)) <= 360):
+        msg = f"{west:g}, {south:g}, {east:g}, {north:g} is no box of longitudes and latitudes"
+        raise ValueError(msg)
+
+
 def shortest_stretch(spans: Iterable[tuple[float, float]]) -> tuple[float, float]:
     """West and east of the shortest stretch that covers every span: all of the circle but the widest gap.
 

@@ -12,7 +12,9 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
+from enum import Enum
 from functools import cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def built(kind: type[T], said: Mapping[str, Any]) -> T:
     """Return a message that somebody sent who is trusted.
 
     Raises:
-        TypeError: a field is missing.
+        TypeError: a field is missing, or of a type that a request may not have.
         KeyError: there is one too many.
     """
     if is_dataclass(kind):
@@ -97,10 +99,21 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in {types.UnionType, typing.Union}:
         return _optional(_reader(next(each for each in arguments if each is not types.NoneType)))
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        several = [_reader(each) for each in arguments]
+        return lambda said: tuple(reader(each) for reader, each in zip(several, said, strict=True))
     if origin is tuple:
         each = _reader(arguments[0])
         return lambda said: tuple(map(each, said))
+    if any(map(_is_made, (kind, origin, *arguments))):
+        msg = f"a request has no {kind}: only JSON's own types, other messages, tuples, and what may be None"
+        raise TypeError(msg)
     return lambda said: said
+
+
+def _is_made(kind: Any) -> bool:
+    """Whether JSON has no such values, or they stand where they would stay as JSON."""
+    return is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, Enum | PurePath | set | frozenset))
 
 
 def _optional(reader: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -1,5 +1,7 @@
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, make_dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +45,9 @@ def crossed(message: Message) -> Any:
     return json.loads(json.dumps(message, default=told))
 
 
+_BAND = st.builds(rasters.BandReport, datetime=st.none() | st.just("2026-12-01T00:00:00Z"))
+
+
 def without_limits(kind: type[Message]) -> dict[str, Any]:
     """Strategies for fields whose values have more limits than a type."""
     known = {
@@ -52,11 +57,20 @@ def without_limits(kind: type[Message]) -> dict[str, Any]:
         "rows": st.integers(min_value=0),
         "filtered": st.integers(min_value=0),
         "said": st.lists(st.text(), max_size=20).map(tuple),
+        **dict.fromkeys(("width", "height"), st.integers(1, 2**31 - 1)),
+        **dict.fromkeys(
+            ("datetime", "end_datetime"), st.none() | st.datetimes().map(lambda when: when.isoformat() + "Z")
+        ),
+        "bbox_4326": st.none() | st.just((179.0, -1.0, -179.0, 90.0)),
+        "bytes": st.integers(min_value=0),
+        "sha256": st.just("0f" * 32),
         **dict.fromkeys(("x", "y", "wkt", "encoding"), st.none()),
         **dict.fromkeys(("request", "projjson", "footprint"), st.dictionaries(st.text(), _JSON, max_size=3)),
         "override_crs": st.just(value=False),
         "result": st.none() | st.dictionaries(st.text(), _JSON, max_size=3),
     }
+    if kind is rasters.ConvertReport:
+        known |= {"count": st.just(1), "dtypes": st.tuples(st.text()), "bands": st.tuples(_BAND)}
     return {each.name: known[each.name] for each in fields(kind) if each.name in known}
 
 
@@ -90,6 +104,19 @@ _PLAN = vectors.LayerPlan(
 )
 
 
+_CONVERTED: dict[str, Any] = {
+    "driver": "GTiff", "profile": "web", "kind": "imagery", "georeferencing": "transform", "width": 1, "height": 1, "count": 1,
+    "dtypes": ["uint8"], "nodata": None, "epsg": 4326, "crs_wkt2": None, "projjson": None,
+    "transform": [1, 0, 0, 0, -1, 0], "bbox": [0, -1, 1, 0], "footprint": None, "bbox_4326": [0, -1, 1, 0],
+    "bands": [{
+        "name": "b1", "description": None, "unit": None, "scale": 1, "offset": 0, "colorinterp": "gray", "minimum": 0,
+        "maximum": 1, "mean": 0.5, "stddev": 0, "valid_percent": 100,
+    }],
+    "resolution": [1, 1], "gsd": None, "datetime": "2026-12-01T00:00:00Z", "bytes": 1, "sha256": "0f" * 32,
+    "pixels_sha256": "0f" * 32, "warnings": [], "seconds": 0, "software": {},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("message", [vectors.StreamRequest(source="/s", plan=_PLAN), _PLAN], ids=["request", "plan"])
 def test_messages_within_messages_are_the_same_too(message):
     assert built(type(message), crossed(message)) == message
@@ -104,6 +131,14 @@ def test_messages_within_messages_are_the_same_too(message):
         (rasters.StripReport, {"width": "wide", "height": 2}),
         (rasters.StripReport, {"width": 1.5, "height": 2}),
         (rasters.StripReport, [1, 2]),
+        (rasters.ConvertReport, {"bbox_4326": [500, 500, -500, -900]}),
+        (rasters.ConvertReport, {"bbox_4326": [8, 91, 9, 95]}),
+        (rasters.ConvertReport, {"datetime": "yesterday"}),
+        (rasters.ConvertReport, {"bands": [], "count": 0, "dtypes": []}),
+        (rasters.ConvertReport, {"count": 2}),
+        (rasters.ConvertReport, {"width": -1}),
+        (rasters.ConvertReport, {"bytes": -1}),
+        (rasters.ConvertReport, {"sha256": "../../../x"}),
         (variables.Variable, {"name": "a", "scale": float("nan")}),
         (variables.Variable, {"name": "a", "offset": float("inf")}),
         (variables.Variable, {"name": "a", "bands": [{"description": "", "datetime": None, "dimensions": {"t": 1}}]}),
@@ -115,6 +150,9 @@ def test_messages_within_messages_are_the_same_too(message):
     ],
 )
 def test_a_report_that_is_none_is_refused(kind, said):
+    if kind is rasters.ConvertReport:
+        assert checked(kind, _CONVERTED)
+        said = _CONVERTED | said
     with pytest.raises(ValueError, match=kind.__name__):
         checked(kind, said)
 
@@ -155,3 +193,25 @@ def test_a_request_with_a_field_too_many_or_too_few_is_an_error():
         built(Older, {})
     with pytest.raises(KeyError, match="more"):
         built(Older, {"source": "a", "more": 1})
+
+
+class _Kind(StrEnum):
+    A = "a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inner(Message):
+    n: int
+
+
+@pytest.mark.parametrize("field", [Path, _Kind, list[_Inner], dict[str, _Inner], set[int]])
+def test_a_request_with_fields_that_would_arrive_as_something_else_is_refused(field):
+    kind = make_dataclass("Request", [("field", field)], bases=(Message,), frozen=True, kw_only=True)
+    with pytest.raises(TypeError, match="a request has no"):
+        built(kind, {"field": None})
+
+
+def test_a_tuple_of_different_types_arrives_as_that():
+    kind = make_dataclass("Request", [("field", tuple[int, _Inner])], bases=(Message,), frozen=True, kw_only=True)
+    message = kind(field=(1, _Inner(n=2)))
+    assert built(kind, crossed(message)) == message

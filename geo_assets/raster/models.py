@@ -7,10 +7,18 @@ Not here: anything that looks at a file. Only sandboxed children import the rest
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from geo_assets.longitudes import check_box
 from geo_assets.wire import Message
+
+#: Pixels of a side that GDAL can count.
+_MOST = 2**31 - 1
+
+#: Under a name of its own: the reports have fields that are called `datetime`.
+fromisoformat = datetime.fromisoformat
 
 #: The CRS of web map tiles (OGC WebMercatorQuad).
 WEB_CRS = "EPSG:3857"
@@ -119,9 +127,9 @@ class ConvertReport(Message):
     profile: str
     kind: PixelKind
     georeferencing: Georeferencing | None  # how its pixels are placed; null: nothing says where
-    width: int
-    height: int
-    count: int
+    width: int = field(metadata={"ge": 1, "le": _MOST})
+    height: int = field(metadata={"ge": 1, "le": _MOST})
+    count: int = field(metadata={"ge": 1})
     dtypes: tuple[str, ...]
     nodata: NoData | None
     epsg: int | None
@@ -140,8 +148,8 @@ class ConvertReport(Message):
     datetime: str | None = None  # when it was taken; ISO 8601 UTC; None: unknown
     end_datetime: str | None = None  # the end of the span in which it was taken, where `datetime` is its start
     datetime_from: str | None = None  # what says when it was taken
-    bytes: int
-    sha256: str  # of the COG's bytes
+    bytes: int = field(metadata={"ge": 0})
+    sha256: str = field(metadata={"pattern": "^[0-9a-f]{64}$"})  # of the COG's bytes
     pixels_sha256: str  # of the COG's level-0 pixels as they decode here, whatever the codec; see `pixels.py`
     max_error: float | None = None  # the largest difference of a valid pixel to the source; None: lossless
     # full resolution has the JPEG blocks of the source, bit by bit; how its overviews are compressed
@@ -151,6 +159,14 @@ class ConvertReport(Message):
     resumed: float = 0  # the part that an attempt before this one had done, 0 to 1
     seconds: float
     software: dict[str, str]
+
+    def __post_init__(self) -> None:
+        check_box(self.bbox_4326)
+        if not len(self.bands) == len(self.dtypes) == self.count:
+            msg = f"{self.count} bands, of which {len(self.bands)} are described"
+            raise ValueError(msg)
+        for moment in filter(None, (self.datetime, self.end_datetime, *(band.datetime for band in self.bands))):
+            fromisoformat(moment)
 
 
 @dataclass(frozen=True, kw_only=True)

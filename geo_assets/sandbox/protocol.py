@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import array
 import json
+import math
 import re
 import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from geo_assets.wire import Message, checked, told
 
@@ -36,6 +37,9 @@ FUNCTIONS = frozenset(
 
 #: A report of a file is a few kilobytes; more is a fault or an attack.
 _MAX_MESSAGE = 16 * 1024 * 1024
+
+#: Digits of the longest integer of 64 bits, with its sign; levels within each other, of which a footprint has five.
+_MAX_DIGITS, _MAX_DEPTH = 20, 100
 
 #: Warnings of a call that a child passes on, and characters of each.
 MOST_SAID, LONGEST_SAID = 20, 500
@@ -120,7 +124,7 @@ def receive_reply(control: socket.socket, alive: Callable[[], bool]) -> Reply | 
     """
     control.settimeout(_LOOK_EVERY)
     try:
-        message = _message(control, b"", alive)
+        message = _message(control, b"", alive, parse_int=_whole, parse_float=_finite, parse_constant=_no_number)
         return None if message is None else checked(Reply, plain(message))
     except RecursionError as error:
         msg = "a message that is nested too deeply"
@@ -129,7 +133,23 @@ def receive_reply(control: socket.socket, alive: Callable[[], bool]) -> Reply | 
         control.settimeout(None)
 
 
-def _message(control: socket.socket, begun: bytes, alive: Callable[[], bool]) -> dict[str, Any] | None:
+def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        return _no_number(text)
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    msg = f"{text[:20]} is no number that databases have"
+    raise ValueError(msg)
+
+
+def _message(control: socket.socket, begun: bytes, alive: Callable[[], bool], **how: Any) -> dict[str, Any] | None:
     header = _read(control, _HEADER.size, begun, alive)
     if header is None:
         return None
@@ -140,7 +160,7 @@ def _message(control: socket.socket, begun: bytes, alive: Callable[[], bool]) ->
     body = _read(control, length, b"", alive)
     if body is None:
         return None
-    message = json.loads(body)
+    message = json.loads(body, **how)
     if not isinstance(message, dict):
         msg = "a message that is no object"
         raise ValueError(msg)  # noqa: TRY004 - of what it reads, not of its argument
@@ -163,12 +183,18 @@ def _read(control: socket.socket, length: int, begun: bytes, alive: Callable[[],
     return bytes(read)
 
 
-def plain(value: Any) -> Any:
-    """Return a message without NUL and lone surrogates, which databases and terminals do not accept."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return a message without NUL and lone surrogates, which databases and terminals do not accept.
+
+    Raises:
+        RecursionError: it is deeper than the readers of JSON accept.
+    """
     if isinstance(value, str):
         return _UNFIT.sub("", value)
+    if depth > _MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, dict):
-        return {plain(key): plain(each) for key, each in value.items()}
+        return {plain(key): plain(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [plain(each, depth + 1) for each in value]
     return value

@@ -288,6 +288,8 @@ class Converter:
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
         workspace = self.outer or self.folder
         cog = self.pool.take(cog, workspace, of=made)
+        if cog.stat().st_size != report.bytes:
+            raise GeoAssetsError("SANDBOX_CRASHED", "the reader did not make the file that it reported")
         thumbnail = thumbnail and self.pool.take(thumbnail, workspace, of=made, most=_THUMBNAIL_BYTES)
         return replace(part, cog=cog, thumbnail=thumbnail, report=report)
 

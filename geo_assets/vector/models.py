@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 
 from geo_assets.archives import MAX_UNPACKED_BYTES
+from geo_assets.longitudes import check_box
 from geo_assets.vector.encodings import find_codec
 from geo_assets.vector.types import sql_type
 from geo_assets.wire import Message, told
@@ -137,6 +138,7 @@ class LayerPlan(Message):
         if (self.geometry_type is None) != (self.srid == 0):
             msg = "a layer with geometry has an SRID, and only such a layer"
             raise ValueError(msg)
+        check_box(self.bbox_4326)
 
     @property
     def crs_code(self) -> str:
@@ -185,6 +187,9 @@ class Found(Message):
     bbox_4326: BoundingBox | None = None
     footprint: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_box(self.bbox_4326)
 
     @classmethod
     def of(cls, plan: LayerPlan) -> Self:

@@ -3,6 +3,7 @@ import importlib.util
 import os
 import platform
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.sandbox import scratch as scratch_module
 from geo_assets.sandbox import start as start_module
 from geo_assets.sandbox import watch as watch_module
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.sandbox.protocol import receive_reply
 from geo_assets.sandbox.scratch import TEMPORARY
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
 from geo_assets.sandbox.walls import USERS
@@ -186,6 +189,36 @@ def test_a_file_that_kills_its_reader_twice_is_condemned_and_the_pool_lives_on(p
         ask(pool, "crash")
     assert caught.value.code == "SANDBOX_CRASHED"
     assert ask(pool, "environment").pid
+
+
+def test_a_call_that_names_files_of_two_workspaces_is_refused_wherever_it_names_them(tmp_path):
+    with (
+        SandboxPool(tmp_path, workers=2, timeout_seconds=60) as pool,
+        pool.workspace() as one,
+        pool.workspace() as other,
+    ):
+        thumbnails = str(one / "a.png"), str(other / "b.png")
+        request = StripRequest(thumbnails=thumbnails, destination=str(one / "strip.jpg"))
+        with pytest.raises(GeoAssetsError, match="two workspaces"):
+            pool.call("geo_assets.raster.strip:strip", request, StripReport)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result": {"a": NaN}}',
+        b'{"result": {"a": -Infinity}}',
+        b'{"result": {"a": 1e999}}',
+        b'{"result": {"a": 1%s}}' % (b"0" * 400),
+        b'{"result": {"a": %s}}' % (b"[" * 200 + b"]" * 200),
+    ],
+)
+def test_a_reply_that_no_database_could_hold_is_none(body):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(struct.pack("!I", len(body)) + body)
+        with pytest.raises(ValueError, match=r"no number|too deeply"):
+            receive_reply(ours, lambda: True)
 
 
 def test_a_file_that_hangs_its_reader_is_given_up(tmp_path):
