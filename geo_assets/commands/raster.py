@@ -23,7 +23,7 @@ from geo_assets.background import every
 from geo_assets.commands.console import JsonFlag, err, out, print_json
 from geo_assets.commands.own_file import in_words_of_commands, own_file
 from geo_assets.commands.place import put_in_place
-from geo_assets.commands.source import lay_out, members_of
+from geo_assets.commands.source import lay_out, members_of, unchanged
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.profiles import DEFAULT, PROFILES
 from geo_assets.storage.kinds import Kind, kind_of
@@ -141,7 +141,7 @@ def convert(
             "progress": str(told),
         }
         converter = Converter(pool, folder, options, wanted=variable, single=not into_folder, product=folder / PRODUCT)
-        with _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
+        with unchanged(source), _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
             converted = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
         pool.abort()  # its child dies while the results are moved
         in_it = destination.is_dir() if converted.is_single else into_folder
@@ -167,6 +167,8 @@ def _refuse_options(folder: Path | None, destination: Path, resolution: float | 
     wrong, remedy = "", ""
     if folder is not None and not folder.is_dir():
         wrong, remedy = f"there is no directory {folder}", f"make it: mkdir -p {shlex.quote(str(folder))}"
+    elif folder is not None and not os.access(folder, os.W_OK):
+        wrong, remedy = f"{folder} cannot be written to", "name a directory that you may write to"
     elif destination.exists() and not destination.is_file() and not destination.is_dir():
         wrong, remedy = f"{destination} is neither a file nor a directory", "name one that a COG may take the place of"
     elif resolution is not None and not 0 < resolution < math.inf:

@@ -7,9 +7,11 @@ Here: which files belong to it, and how they get there. Not here: the workspace 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.litter import is_litter
 from geo_assets.storage.journals import file_of_journal, refuse_unwritten
 from geo_assets.storage.sources import siblings
@@ -29,6 +31,38 @@ def members_of(source: Path) -> dict[Path, Path]:
     refuse_unwritten(source, source.name)
     # an empty journal stays where it is: a program may be about to write to it
     return {Path(path.name): path for path in siblings(source) if file_of_journal(path.name) is None}
+
+
+@contextmanager
+def unchanged(source: Path) -> Iterator[None]:
+    """Refuse what was read of a source that somebody wrote to meanwhile.
+
+    Raises:
+        GeoAssetsError: SOURCE_CHANGED.
+    """
+    before = {file: _stamp(file) for file in members_of(source).values()}
+    failure = None
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - raised below, or what it may come from is
+        failure = error
+    changed = next((file for file, stamp in before.items() if _stamp(file) != stamp), None)
+    if changed is not None:
+        remedy = "run it again when nobody writes to it"
+        raise GeoAssetsError(
+            "SOURCE_CHANGED", f"{changed.name} was changed while it was read", remedy=remedy
+        ) from failure
+    if failure is not None:
+        raise failure
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What differs where a file was written to or replaced; None where it is gone."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def lay_out(files: Mapping[Path, Path], folder: Path, *, linked: bool = False) -> None:

@@ -15,6 +15,8 @@ import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.commands.raster import _note
+from geo_assets.commands.source import unchanged
+from geo_assets.errors import GeoAssetsError
 from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_kept_blocks import blocks, jpeg
@@ -95,6 +97,41 @@ def test_a_pipe_or_a_device_is_not_replaced_by_a_cog(tmp_path, home, name):
 def test_what_a_child_says_moves_no_cursor_and_begins_no_line(capsys):
     _note(SimpleNamespace(warnings=lambda: ["red \x1b[31m and\nerror: none \u202e"]))
     assert capsys.readouterr().err == "note: red [31m and error: none\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_bytes(path.read_bytes() + b"more"),
+        lambda path: path.with_suffix(".new").rename(path),
+        Path.unlink,
+        lambda path: path.with_suffix(".tfw").unlink(),
+    ],
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_made_of_a_source_that_somebody_writes_to_is_refused(tmp_path, change, fails):
+    for name in ("a.tif", "a.new", "a.tfw"):
+        (tmp_path / name).write_bytes(b"data")
+
+    def read():
+        with unchanged(tmp_path / "a.tif"):
+            change(tmp_path / "a.tif")
+            if fails:
+                raise FileNotFoundError
+
+    with pytest.raises(GeoAssetsError, match="was changed while it was read"):
+        read()
+    with pytest.raises(ZeroDivisionError), unchanged(rgb(tmp_path / "b.tif")):
+        raise ZeroDivisionError
+    with unchanged(tmp_path / "b.tif"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_cannot_be_written_to_is_told_before_any_work(tmp_path, home):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    done = cog(rgb(tmp_path / "in.tif"), tmp_path / "closed" / "out.tif", "--json", home=home)
+    assert json.loads(done.stdout)["error"]["message"] == f"{tmp_path / 'closed'} cannot be written to"
 
 
 def test_a_raster_without_a_crs_is_copied_and_the_warning_says_so(tmp_path, home):
