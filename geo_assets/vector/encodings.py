@@ -154,7 +154,7 @@ def encoding_by_evidence(text: bytes, codec: str | None, said: str | None) -> tu
         codec: that of the encoding that its file names, if it is known.
         said: how the file names it, in words; None where it names none.
     """
-    if text.isascii():
+    if text.isascii() and _has_ascii(codec):
         return codec or "utf-8", None
     if is_mostly_utf8(text):
         wrong = codec not in {None, "utf-8"} and not (_is_double(codec) and decodes(text, codec))
@@ -171,6 +171,11 @@ def encoding_by_evidence(text: bytes, codec: str | None, said: str | None) -> tu
         else f"{said}, which is no encoding that is known here"
     )
     return FALLBACK, f"{why}: it was read as Windows-1252; where that is wrong, name its encoding (encoding)"
+
+
+def _has_ascii(codec: str | None) -> bool:
+    """Whether ASCII is the same in an encoding; not in UTF-16, nor in those of mainframes."""
+    return codec is None or "Az09".encode(codec) == b"Az09"
 
 
 def _said_of(page: int) -> str:

@@ -289,16 +289,16 @@ def columns_of(condition: Condition) -> set[str]:
 
 
 def find_column(wanted: str, names: Sequence[str], what: str, title: str) -> int:
-    """Return the position of a column: by its exact name, else by its name ignoring case.
+    """Return the position of a column: by its exact name, else by its name ignoring case; one without a name is hidden.
 
     Raises:
         GeoAssetsError: UNKNOWN_COLUMN; also where the name fits several.
     """
-    exact = [i for i, name in enumerate(names) if name == wanted]
-    found = exact or [i for i, name in enumerate(names) if name.casefold() == wanted.casefold()]
+    exact = [i for i, name in enumerate(names) if name == wanted and name]
+    found = exact or [i for i, name in enumerate(names) if name and name.casefold() == wanted.casefold()]
     if len(found) == 1:
         return found[0]
-    shown = ", ".join(repr(name[:63]) for name in names[:20]) or "none"
+    shown = ", ".join(repr(name[:63]) for name in [name for name in names if name][:20]) or "none"
     if found:
         raise GeoAssetsError(
             "UNKNOWN_COLUMN", f"{what} names {wanted[:63]!r}, and {title} has {len(found)} columns of that name"

@@ -133,6 +133,34 @@ def test_a_dbf_may_say_that_there_are_no_attributes(look, shapefile):
     assert (plan.feature_count, plan.columns) == (3, ())
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_mapinfo_table_whose_map_is_cut_is_refused(tmp_path, look, share):
+    path = tmp_path / "a.tab"
+    pyogrio.write_dataframe(points(2000), path, driver="MapInfo File")
+    assert look(path).layers[0].feature_count == 2000
+    shapes = path.with_suffix(".map")
+    shapes.write_bytes(shapes.read_bytes()[: int(share * shapes.stat().st_size)])
+    assert "of 2,000 features" in refused(look, path)
+
+
+def test_a_geodatabase_whose_table_is_cut_is_refused(tmp_path, look):
+    path = write(points(2000, a=list(range(2000))), tmp_path / "a.gdb", layer="t")
+    largest = max(path.glob("*.gdbtable"), key=lambda part: part.stat().st_size)
+    assert look(path).layers[0].feature_count == 2000
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    with pytest.raises(GeoAssetsError, match="of 2,000 features"):
+        look(path)
+
+
+def test_a_dbf_of_dbase_7_is_refused(look, shapefile):
+    fields = [(b"ID", b"N", 5), (b"NAME", b"C", 20)]
+    described = b"".join(struct.pack("<32scB14x", name, kind, width) for name, kind, width in fields)
+    width, start = 1 + sum(width for *_, width in fields), 68 + len(described) + 1
+    head = struct.pack("<B3xIHH17xB2x32s4x", 4, 3, start, width, 0, b"DBWINUS0")
+    shapefile.with_suffix(".dbf").write_bytes(head + described + b"\r" + b" " * 3 * width + b"\x1a")
+    assert "is one of dBase 7" in refused(look, shapefile)
+
+
 def test_surplus_rows_of_a_shapefile_are_said(look, shapefile):
     grow(shapefile.with_suffix(".dbf"), 4)
     (plan,) = look(shapefile).layers

@@ -772,6 +772,34 @@ def test_the_text_of_mapinfo_is_read_as_it_is_written_or_it_is_said(tmp_path, ro
     assert values(rows(path, where=f"\"N{text[-1]}\" = '{text}'")[0], column) == [text]
 
 
+@pytest.mark.parametrize(
+    ("ending", "old", "new"),
+    [
+        ("tab", b"!charset WindowsCyrillic\n", b""),
+        ("tab", b"!charset WindowsCyrillic", b'!charset "WindowsCyrillic"'),
+        ("tab", b"!charset WindowsCyrillic", b"!charset Neutral"),
+        ("mif", b'"WindowsCyrillic"', b"WindowsCyrillic"),
+        ("mif", b'"WindowsCyrillic"', b'"Windows Cyrillic"'),
+    ],
+)
+@pytest.mark.parametrize("encoding", [None, "cp1251"])
+def test_a_charset_is_understood_wherever_and_however_it_is_written(tmp_path, rows, ending, old, new, encoding):
+    path = mapinfo(tmp_path / f"a.{ending}", "WindowsCyrillic", "X", "Жабв", "cp1251")
+    head = path.read_bytes()
+    assert old in head
+    path.write_bytes(head.replace(old, new))
+    found, said, plan, _ = rows(path, encoding=encoding)
+    assert (values(found, "x"), plan.encoding, said) == (["Жабв", "AB"], "cp1251", "")
+
+
+@pytest.mark.parametrize("declared", ["UTF-16", "cp500"])
+def test_an_encoding_that_has_no_ascii_is_not_that_of_ascii(tmp_path, rows, declared):
+    path = dbase(tmp_path / "a.shp", [("NAME", "C", 12, 0)], (b"Main street",), declared=declared)
+    found, said, _, _ = rows(path)
+    assert values(found, "name") == ["Main street"]
+    assert f"its .cpg says '{declared}', but its text is UTF-8" in said
+
+
 @pytest.mark.parametrize("ending", ["tab", "mif"])
 def test_a_request_may_name_the_encoding_of_mapinfo(tmp_path, rows, ending):
     path = mapinfo(tmp_path / f"a.{ending}", "WindowsLatin1", "X", "Жабв", "cp1251")
@@ -814,6 +842,8 @@ def test_a_text_of_more_than_255_characters_is_whole_and_so_is_what_follows_it(t
     assert [column.source_name for column in plan.columns] == [name for name, *_ in fields]
     assert "'N': 1 value not an integer" in said
     assert values(rows(path, where=f"a LIKE '%{end}'", columns=("b",))[0], "b") == ["abc"]
+    with pytest.raises(GeoAssetsError, match=r"its columns are 'A', 'B', 'N', 'D', 'F', 'L', 'E', 'I'$"):
+        rows(path, columns=("_1",))
 
 
 @pytest.mark.parametrize(

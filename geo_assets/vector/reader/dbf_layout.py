@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HEADER_BYTES = _DESCRIPTION_BYTES = 32
 _DELETED = ord("*")
+_DBASE_7, _DBASE_7_HEADER, _DBASE_7_DESCRIPTION = 4, 68, 48
 
 #: Characters of the longest text that one byte can tell; other programs use two.
 LONGEST_TEXT = 255
@@ -124,10 +125,22 @@ def fault_of(path: Path) -> str | None:
     if len(head) < _HEADER_BYTES:
         return f"its .dbf has {len(head)} bytes, and the header of one {_HEADER_BYTES}"
     (width,) = struct.unpack_from("<H", head, 10)
+    if _is_of_dbase_7(path, head, width):
+        return "its .dbf is one of dBase 7, which GDAL does not read"
     if not fields:
         return f"its .dbf has rows of {width:,} bytes, and no field" if width != 1 else None
     needed = fields[-1].offset + fields[-1].width
     return f"its .dbf says that a row has {width:,} bytes, and its fields have {needed:,}" if needed > width else None
+
+
+def _is_of_dbase_7(path: Path, head: bytes, width: int) -> bool:
+    """Whether fields are described in 48 bytes each, behind 68: the older layout makes others of them."""
+    (start,) = struct.unpack_from("<H", head, 8)
+    if head[0] & 0x07 != _DBASE_7 or (start - _DBASE_7_HEADER - 1) % _DBASE_7_DESCRIPTION:
+        return False
+    with path.open("rb") as file:
+        described = file.read(start)[_DBASE_7_HEADER:-1]
+    return len(described) > 0 and 1 + sum(described[33::_DBASE_7_DESCRIPTION]) == width
 
 
 def _fields(described: bytes, width: int) -> list[Field]:

@@ -36,10 +36,11 @@ _CODECS = {
 _BY_GDAL = _CODECS.keys() - {"windowshebrew", "windowsvietnamese", "windowsthai"} | {"utf-8"}
 _BY_GDAL_TOO = re.compile(r"iso8859_\d|codepage(437|850|852|855|857|86[01345]|869)")
 
-_CHARSET = re.compile(
-    rb'^(\s*(?:!charset\s+|charset\s+"|type\s+\w+\s+charset\s+"))([\w.-]+)', re.IGNORECASE | re.MULTILINE
-)
-_LATIN_1 = b"ISO8859_1"
+#: Where a .tab and a .mif name it. Of a .tab GDAL knows the first alone; programs write both, or one of them.
+_OF_TAB = re.compile(rb'^[ \t]*!charset[ \t]+"?([^"\r\n]+?)"?[ \t\r]*$', re.IGNORECASE | re.MULTILINE)
+_OF_TABLE = re.compile(rb'^[ \t]*type[ \t]+\w+[ \t]+charset[ \t]+"([^"\r\n]+)"', re.IGNORECASE | re.MULTILINE)
+_OF_MIF = re.compile(rb'^[ \t]*charset[ \t]+"?([^"\r\n]+?)"?[ \t\r]*$', re.IGNORECASE | re.MULTILINE)
+_LATIN_1, _NOTHING = b"ISO8859_1", "neutral"
 _SAMPLE_BYTES = 64 * 1024**2
 
 
@@ -61,17 +62,24 @@ class Charset:
             options: of the request.
         """
         head = head_of(path)  # has the names of columns
-        found = _CHARSET.search(head)
-        name = found[2].decode("ascii", "replace") if found else "Neutral"
-        own = name.lower()
-        declared = _CODECS.get(own) or find_codec(name)
-        known = own in _BY_GDAL or bool(_BY_GDAL_TOO.fullmatch(own))
-        gdals = declared if known else "utf-8" if own == "neutral" else None
-        said = None if own == "neutral" else f"its {path.suffix.lower()} says {name!r}"
+        gdals, name = _named(head, is_tab=path.suffix.lower() == ".tab")
+        declared = _CODECS.get(name.lower().replace(" ", "")) or find_codec(name)
+        said = None if name.lower() == _NOTHING else f"its {path.suffix.lower()} says {name!r}"
         codec, note = encoding_by_evidence(head + _text_of(path, parts), declared, said)
         if options.encoding:
             codec, note = find_codec(options.encoding) or codec, None
         return cls(codec, note, codec != gdals)
+
+
+def _named(head: bytes, *, is_tab: bool) -> tuple[str | None, str]:
+    """Return the codec by which GDAL reads text, None where it is not right, and the charset that a file names."""
+    found = (_OF_TAB if is_tab else _OF_MIF).search(head)
+    name = found[1].decode("ascii", "replace") if found else _NOTHING
+    known = name.lower() in _BY_GDAL or bool(_BY_GDAL_TOO.fullmatch(name.lower()))
+    gdals = "utf-8" if name.lower() == _NOTHING else (_CODECS.get(name.lower()) or find_codec(name)) if known else None
+    if name.lower() == _NOTHING and is_tab and (found := _OF_TABLE.search(head)):
+        name = found[1].decode("ascii", "replace")
+    return gdals, name
 
 
 def _text_of(path: Path, parts: Mapping[str, Path]) -> bytes:
@@ -88,11 +96,12 @@ def _text_of(path: Path, parts: Mapping[str, Path]) -> bytes:
 
 def as_latin_1(header: bytes) -> bytes:
     """Return the header of a .tab or .mif that says that the text is Latin-1, of which every byte is a character."""
-    if _CHARSET.search(header):
-        return _CHARSET.sub(rb"\g<1>" + _LATIN_1, header)
+    is_tab = header.lstrip().startswith(b"!")
+    where, line = (_OF_TAB, b"!charset " + _LATIN_1) if is_tab else (_OF_MIF, b'Charset "' + _LATIN_1 + b'"')
+    if where.search(header):
+        return where.sub(line, header, count=1)
     first, end, rest = header.partition(b"\n")
-    said = b"!charset " + _LATIN_1 if first.lstrip().startswith(b"!") else b'Charset "' + _LATIN_1 + b'"'
-    return first + end + said + b"\n" + rest
+    return first + end + line + b"\n" + rest
 
 
 @dataclass(slots=True)

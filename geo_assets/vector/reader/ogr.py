@@ -148,7 +148,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                     return made.scan(kept, stated.declared())
 
             yield OpenLayer(
-                names_as_written(fields.names, dataset.as_bytes),
+                _shown_names(names_as_written(fields.names, dataset.as_bytes), check),
                 fields.types,
                 crs or _named_crs(ref),
                 read,
@@ -163,6 +163,11 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 warnings=list(check.notes) if check is not None else [],
                 findings=findings,
             )
+
+
+def _shown_names(names: list[str], check: Check | None) -> list[str]:
+    """Return the names of columns; none of what nobody may ask for."""
+    return ["" if check is not None and i in check.hidden else name for i, name in enumerate(names)]
 
 
 def _any_layer(ref: LayerRef) -> int | str:

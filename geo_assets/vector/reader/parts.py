@@ -15,7 +15,7 @@ from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.once import remembered_of_file
-from geo_assets.vector.reader.dbf_layout import fault_of
+from geo_assets.vector.reader.dbf_layout import Dbf, fault_of
 
 NO_SHAPE = "a record that is no shape of the file's type"
 
@@ -57,7 +57,7 @@ _ALL_NUMBERS = frozenset(["POINT", "LINE", "RECT", "ROUNDRECT", "ELLIPSE", "ARC"
 def check_parts(own: Path, name: str) -> int | None:
     """Refuse a dataset with features without attributes, or attributes without features, where its format forbids it.
 
-    Returns: the number of features, where they had to be counted: for a MIF.
+    Returns: the number of features, where they had to be counted: of MapInfo.
 
     Raises:
         GeoAssetsError: UNREADABLE.
@@ -73,6 +73,8 @@ def check_parts(own: Path, name: str) -> int | None:
         index = own.with_suffix(".id")
         if table is not None and index.exists() and (rows := _rows(table)) is not None:
             _check_index(index, rows, table.suffix, name)
+            dbf = Dbf.open(table)  # where the map of a table is damaged, GDAL ends it there, and says nothing
+            return rows - dbf.deleted if dbf is not None else None
     elif own.suffix == ".mif":
         return _check_mif(own, name)
     return None

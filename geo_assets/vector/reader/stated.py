@@ -115,7 +115,7 @@ class Stated:
         page GDAL reads what comes before it, and says nothing: SQLite counts its rows.
         """
         dataset = self.ref.dataset
-        if dataset.format is Format.FLATGEOBUF:
+        if dataset.format in {Format.FLATGEOBUF, Format.FILEGDB}:
             return int(self.look()["features"])
         if self.table is not None:
             with damage(self.ref.title):
