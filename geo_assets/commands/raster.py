@@ -141,7 +141,8 @@ def convert(
             "progress": str(told),
         }
         converter = Converter(pool, folder, options, wanted=variable, single=not into_folder, product=folder / PRODUCT)
-        with unchanged(source), _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
+        progress = _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES))
+        with unchanged(private.parent.iterdir()), progress:
             converted = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
         pool.abort()  # its child dies while the results are moved
         in_it = destination.is_dir() if converted.is_single else into_folder

@@ -7,7 +7,7 @@ Here: which files belong to it, and how they get there. Not here: the workspace 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,13 +34,13 @@ def members_of(source: Path) -> dict[Path, Path]:
 
 
 @contextmanager
-def unchanged(source: Path) -> Iterator[None]:
-    """Refuse what was read of a source that somebody wrote to meanwhile.
+def unchanged(files: Iterable[Path]) -> Iterator[None]:
+    """Refuse what was read of files, or of links to them, that somebody wrote to meanwhile.
 
     Raises:
         GeoAssetsError: SOURCE_CHANGED.
     """
-    before = {file: _stamp(file) for file in members_of(source).values()}
+    before = {file: _stamp(file) for file in files}
     failure = None
     try:
         yield

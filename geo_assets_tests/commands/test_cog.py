@@ -15,7 +15,7 @@ import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.commands.raster import _note
-from geo_assets.commands.source import unchanged
+from geo_assets.commands.source import members_of, unchanged
 from geo_assets.errors import GeoAssetsError
 from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.raster.test_cog import write
@@ -114,16 +114,16 @@ def test_what_is_made_of_a_source_that_somebody_writes_to_is_refused(tmp_path, c
         (tmp_path / name).write_bytes(b"data")
 
     def read():
-        with unchanged(tmp_path / "a.tif"):
+        with unchanged(members_of(tmp_path / "a.tif").values()):
             change(tmp_path / "a.tif")
             if fails:
                 raise FileNotFoundError
 
     with pytest.raises(GeoAssetsError, match="was changed while it was read"):
         read()
-    with pytest.raises(ZeroDivisionError), unchanged(rgb(tmp_path / "b.tif")):
+    with pytest.raises(ZeroDivisionError), unchanged([rgb(tmp_path / "b.tif")]):
         raise ZeroDivisionError
-    with unchanged(tmp_path / "b.tif"):
+    with unchanged([tmp_path / "b.tif"]):
         pass
 
 

@@ -55,8 +55,9 @@ class LayerRef:
     @property
     def opened_by(self) -> int | str:
         """Return what names it to GDAL: its place in the file, which it does not have where it is alone for now."""
-        alone = self.layer is not None and self.dataset.format is Format.GPKG and is_alone(self.dataset.path)
-        return self.layer if alone and self.layer is not None else self.index
+        if self.layer is None or self.dataset.format is not Format.GPKG or not is_alone(self.dataset.path):
+            return self.index
+        return self.layer
 
     @property
     def title(self) -> str:

@@ -25,7 +25,7 @@ from geo_assets.text import how_many
 from geo_assets.vector.encodings import FALLBACK, NOT_BY_GDAL
 from geo_assets.vector.reader import dbf_binary
 from geo_assets.vector.reader.dbf_layout import Dbf, Field, whole_of
-from geo_assets.vector.reader.findings import FAULTY, Findings
+from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.types import arrow_type
 
@@ -266,8 +266,7 @@ def _decoded(raw: NDArray[np.uint8], codec: str, name: str, findings: Findings) 
 
     parts = [each.partition(b"\0")[0].rstrip(b" ") for each in raw.view(f"S{raw.shape[1]}")[:, 0].tolist()]
     texts = [part.decode(codec, "replace") or None for part in parts]
-    if faulty := [part for part, text in zip(parts, texts, strict=True) if text and "\ufffd" in text]:
-        findings.add(name, FAULTY, faulty)
+    findings.add_faulty(name, parts, texts)
     return pa.array(texts, pa.string())
 
 

@@ -59,7 +59,7 @@ class Dbf:
     def open(cls, path: Path) -> Dbf | None:
         """Open a DBF; None where its header does not fit its size: GDAL will report what is wrong."""
         head, fields = _header(path)
-        if not fields or fault_of(path):
+        if not fields or _fault(path, head, fields):
             return None
         count, start, width = struct.unpack_from("<IHH", head, 4)
         count = min(count, (path.stat().st_size - start) // width)
@@ -121,7 +121,10 @@ def fault_of(path: Path) -> str | None:
     """Return why a DBF has no attributes to GDAL (3.12.4), which reads its shapes alone then, without a word; None
     where it has them, or says that it has none.
     """
-    head, fields = _header(path)
+    return _fault(path, *_header(path))
+
+
+def _fault(path: Path, head: bytes, fields: list[Field]) -> str | None:
     if len(head) < _HEADER_BYTES:
         return f"its .dbf has {len(head)} bytes, and the header of one {_HEADER_BYTES}"
     (width,) = struct.unpack_from("<H", head, 10)
@@ -196,7 +199,7 @@ def cut_long_texts(dbf: Path) -> None:
         GeoAssetsError: UNREADABLE, it has too many fields for that.
     """
     head, fields = _header(dbf)
-    if not any(field.is_long for field in fields) or fault_of(dbf):
+    if not any(field.is_long for field in fields) or _fault(dbf, head, fields):
         return
     begins = _HEADER_BYTES + _DESCRIPTION_BYTES * len(fields) + 1
     if begins >= 1 << 16:

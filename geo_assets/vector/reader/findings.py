@@ -27,6 +27,12 @@ class Findings:
         self._counts: dict[tuple[str | None, str], int] = {}
         self._originals: dict[tuple[str | None, str], dict[str, None]] = {}
 
+    def add_faulty(self, column: str, originals: Iterable[bytes | None], texts: Iterable[str | None]) -> None:
+        """Add those texts of a column whose bytes are not in their encoding; both as long as the column."""
+        pairs = zip(originals, texts, strict=True)
+        if faulty := [original for original, text in pairs if text and "\ufffd" in text]:
+            self.add(column, FAULTY, faulty)
+
     def add(self, column: str | None, fault: str, originals: Iterable[Any], count: int | None = None) -> None:
         """Add values of a column that have one fault.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from geo_assets.vector.encodings import encoding_by_evidence, find_codec
 from geo_assets.vector.reader.dbf_layout import Dbf
-from geo_assets.vector.reader.findings import FAULTY, Findings
+from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import head_of
 
 if TYPE_CHECKING:
@@ -128,6 +128,5 @@ class TextCheck:
 
         raw = [None if text is None else text.encode("latin-1", "replace") for text in column.to_pylist()]
         texts = [None if each is None else each.decode(self.codec, "replace") for each in raw]
-        if faulty := [each for each, text in zip(raw, texts, strict=True) if each and text and "\ufffd" in text]:
-            findings.add(name, FAULTY, faulty)
+        findings.add_faulty(name, raw, texts)
         return pa.array(texts, pa.string())
